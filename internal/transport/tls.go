@@ -1,0 +1,65 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/peer"
+
+	"karve.dev/karve/internal/identity"
+)
+
+// Dial returns a connection to another process over TLS. It connects lazily and reconnects with backoff.
+func Dial(addr string, config *tls.Config) (*grpc.ClientConn, error) {
+	conn, err := grpc.NewClient(addr,
+		grpc.WithTransportCredentials(credentials.NewTLS(config)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessageBytes), grpc.MaxCallSendMsgSize(MaxMessageBytes)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second}, MinConnectTimeout: 3 * time.Second}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", addr, err)
+	}
+	return conn, nil
+}
+
+// UserOf returns the user that a client certificate names: its common name, with its organizations as groups.
+func UserOf(cert *x509.Certificate) identity.User {
+	return identity.User{Name: cert.Subject.CommonName, Groups: cert.Subject.Organization}
+}
+
+func withTLSPeer(ctx context.Context) context.Context {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return ctx
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(info.State.VerifiedChains) == 0 {
+		return ctx
+	}
+	return identity.WithPeer(ctx, UserOf(info.State.VerifiedChains[0][0]))
+}
+
+func peerUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	return next(withTLSPeer(ctx), req)
+}
+
+func peerStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	return next(srv, &ServerStream{ServerStream: ss, Ctx: withTLSPeer(ss.Context())})
+}
+
+// ServerStream is a server stream with another context, for interceptors that add to it.
+type ServerStream struct {
+	grpc.ServerStream
+	Ctx context.Context
+}
+
+// Context returns Ctx.
+func (s *ServerStream) Context() context.Context { return s.Ctx }
