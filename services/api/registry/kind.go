@@ -102,7 +102,9 @@ type Spec[T Object] struct {
 	New        func() T
 	NewList    func() runtime.Object
 
-	Default        func(T)
+	Default func(T)
+	// Life is what happens to spec, status and generation on a write; the three Prepare functions win over it.
+	Life           life[T]
 	PrepareCreate  func(T)
 	PrepareUpdate  func(obj, old T)
 	PrepareStatus  func(obj, old T)

@@ -1,0 +1,62 @@
+package registry
+
+import (
+	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// All returns every served kind in the order that discovery lists them. The slice and what it points to are shared:
+// callers must not change them.
+func All() []*Kind { return catalog().kinds }
+
+// Lookup finds a kind by group, version and kind.
+func Lookup(gvk schema.GroupVersionKind) (*Kind, bool) {
+	k, ok := catalog().byKind[gvk]
+	return k, ok
+}
+
+// LookupResource finds a kind by its lower-case plural.
+func LookupResource(group, version, resource string) (*Kind, bool) {
+	k, ok := catalog().byResource[schema.GroupVersionResource{Group: group, Version: version, Resource: resource}]
+	return k, ok
+}
+
+type index struct {
+	kinds      []*Kind
+	byKind     map[schema.GroupVersionKind]*Kind
+	byResource map[schema.GroupVersionResource]*Kind
+}
+
+// catalog builds the declarations once, when somebody first asks, so that importing the package costs nothing.
+var catalog = sync.OnceValue(func() index {
+	i := index{kinds: declared(), byKind: map[schema.GroupVersionKind]*Kind{}, byResource: map[schema.GroupVersionResource]*Kind{}}
+	for _, k := range i.kinds {
+		i.byKind[k.GroupVersionKind] = k
+		i.byResource[k.GroupVersion().WithResource(k.Resource)] = k
+	}
+	return i
+})
+
+// declared is the one list of all kinds. A new kind is added here and in a file of its own.
+func declared() []*Kind {
+	return []*Kind{
+		// core/v1
+		namespace(),
+		node(),
+		pod(),
+		service(),
+		endpoints(),
+		configMap(),
+		secret(),
+		serviceAccount(),
+		event(),
+		// apps/v1
+		deployment(),
+		replicaSet(),
+		// coordination.k8s.io/v1
+		lease(),
+		// discovery.k8s.io/v1
+		endpointSlice(),
+	}
+}

@@ -1,0 +1,50 @@
+package registry
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+func namespace() *Kind {
+	return define(Spec[*corev1.Namespace]{
+		GVK: core("Namespace"), Resource: "namespaces", Singular: "namespace", ShortNames: []string{"ns"},
+		// A collection of namespaces is not deleted in one go: each has content to be emptied first.
+		Verbs:   []string{"create", "delete", "get", "list", "patch", "update", "watch"},
+		New:     func() *corev1.Namespace { return &corev1.Namespace{} },
+		NewList: func() runtime.Object { return &corev1.NamespaceList{} },
+		Default: defaultNamespace,
+		PrepareCreate: func(n *corev1.Namespace) {
+			n.Status = corev1.NamespaceStatus{Phase: corev1.NamespaceActive}
+			for _, f := range n.Spec.Finalizers {
+				if f == corev1.FinalizerKubernetes {
+					return
+				}
+			}
+			n.Spec.Finalizers = append(n.Spec.Finalizers, corev1.FinalizerKubernetes)
+		},
+		PrepareUpdate: func(n, old *corev1.Namespace) { n.Spec, n.Status = old.Spec, old.Status },
+		PrepareStatus: func(n, old *corev1.Namespace) { n.Spec = old.Spec },
+		ValidateName:  validation.ValidateNamespaceName,
+		Columns:       columns("Name|Status|Age"),
+		Cells: func(n *corev1.Namespace, now time.Time) []any {
+			return []any{n.Name, string(n.Status.Phase), age(n.CreationTimestamp, now)}
+		},
+		Fields:       func(n *corev1.Namespace) fields.Set { return fields.Set{"status.phase": string(n.Status.Phase)} },
+		Subresources: []Subresource{{Name: "finalize", Verbs: []string{"update"}}},
+	})
+}
+
+// defaultNamespace gives every namespace the label by which selectors can name it.
+func defaultNamespace(n *corev1.Namespace) {
+	if n.Name != "" {
+		metav1.SetMetaDataLabel(&n.ObjectMeta, corev1.LabelMetadataName, n.Name)
+	}
+	if n.Status.Phase == "" {
+		n.Status.Phase = corev1.NamespaceActive
+	}
+}
