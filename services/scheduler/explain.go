@@ -1,0 +1,71 @@
+package scheduler
+
+import (
+	"context"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
+
+	schedulerv1 "karve.dev/karve/gen/go/karve/scheduler/v1"
+	"karve.dev/karve/services/scheduler/framework"
+	"karve.dev/karve/services/scheduler/snapshot"
+)
+
+// question asks the loop, which owns the snapshot.
+type question struct {
+	pod    *corev1.Pod
+	answer chan *schedulerv1.ExplainResponse
+}
+
+// Explain says, per node, why a pod does not fit or how it scores, as things stand now.
+func (s *Scheduler) Explain(ctx context.Context, req *schedulerv1.ExplainRequest) (*schedulerv1.ExplainResponse, error) {
+	pod, ok := s.pods.Get(req.GetNamespace(), req.GetName())
+	if !ok {
+		return nil, status.Errorf(codes.NotFound, "pods %q not found in namespace %q", req.GetName(), req.GetNamespace())
+	}
+	q := question{pod: pod, answer: make(chan *schedulerv1.ExplainResponse, 1)}
+	select {
+	case s.questions <- q:
+	case <-ctx.Done():
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+	return <-q.answer, nil
+}
+
+// explain runs in the loop.
+func (s *Scheduler) explain(obj *corev1.Pod) *schedulerv1.ExplainResponse {
+	out := &schedulerv1.ExplainResponse{Node: obj.Spec.NodeName}
+	pod := snapshot.NewPod(obj)
+	if out.Node != "" {
+		// As if it were to be placed now: it must not count against itself.
+		s.snap.Remove(obj.UID)
+		defer func() { s.snap.Place(pod, obj.Spec.NodeName) }()
+	}
+	reasons := map[*snapshot.Node][]*schedulerv1.Reason{}
+	var verdicts []framework.Verdict
+	framework.Explain(s.plugins, s.snap, pod, func(n *snapshot.Node, plugin string, r *framework.Reason) {
+		if len(reasons[n]) == 0 {
+			verdicts = append(verdicts, framework.Verdict{Node: n, Plugin: plugin, Reasons: []*framework.Reason{r}})
+		}
+		reasons[n] = append(reasons[n], &schedulerv1.Reason{Plugin: plugin, Message: r.Message, Counterfactual: r.Counterfactual})
+	})
+	nodes := s.snap.Nodes()
+	scores := framework.Scores(s.plugins, s.snap, pod, nodes)
+	for i, n := range nodes {
+		v := &schedulerv1.NodeVerdict{Node: n.Name, Reasons: reasons[n]}
+		if len(v.Reasons) == 0 {
+			v.Score = scores[i]
+		}
+		out.Nodes = append(out.Nodes, v)
+	}
+	switch {
+	case out.Node != "":
+		out.Summary = "Successfully assigned " + obj.Namespace + "/" + obj.Name + " to " + out.Node
+	case len(verdicts) == len(nodes):
+		out.Summary = framework.Summary(len(nodes), verdicts)
+	default:
+		out.Summary = "the pod fits and is about to be scheduled"
+	}
+	return out
+}

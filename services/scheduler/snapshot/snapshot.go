@@ -1,0 +1,183 @@
+// Package snapshot is the scheduler's picture of the cluster: nodes, what runs on them, and counts of pods by topology.
+// It is kept up to date change by change and owned by one goroutine: nothing here locks.
+package snapshot
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Snapshot holds every node and every pod that has a place on one.
+type Snapshot struct {
+	// NamespaceLabels gives the labels of a namespace, for affinity terms that choose namespaces by them; may be nil.
+	NamespaceLabels func(namespace string) labels.Set
+
+	nodes    map[string]*Node
+	order    []*Node // the nodes that exist, in the order they came
+	pods     map[types.UID]*Pod
+	counters map[string]*Counter
+	clock    int64 // counts uses of counters, to drop the one that was used longest ago
+	anti     map[string]*Counter
+}
+
+// Node is one node and what has a place on it.
+type Node struct {
+	// Object is nil while pods name a node that does not exist (yet, or any more).
+	Object      *corev1.Node
+	Name        string
+	Allocatable Resources
+	Requested   Resources
+	Pods        map[types.UID]*Pod
+	// Ports counts host ports in use.
+	Ports map[HostPort]int
+}
+
+// HostPort is a port that a pod takes on its node; IP is "" for all addresses.
+type HostPort struct {
+	IP       string
+	Protocol corev1.Protocol
+	Port     int32
+}
+
+// Pod is a pod with what scheduling needs of it worked out once.
+type Pod struct {
+	Object   *corev1.Pod
+	Requests Resources
+	Ports    []HostPort
+	// Affinity terms, compiled.
+	Affinity, AntiAffinity        []Term
+	PreferAffinity, PreferAntiAff []WeightedTerm
+	node                          *Node
+}
+
+// New returns an empty snapshot.
+func New() *Snapshot {
+	return &Snapshot{nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, counters: map[string]*Counter{}, anti: map[string]*Counter{}}
+}
+
+// Nodes returns the nodes that exist. The slice is only valid until the next change.
+func (s *Snapshot) Nodes() []*Node { return s.order }
+
+// Node returns a node by name, nil when it does not exist.
+func (s *Snapshot) Node(name string) *Node {
+	if n := s.nodes[name]; n != nil && n.Object != nil {
+		return n
+	}
+	return nil
+}
+
+// Placed returns the node that a pod has a place on, "" for none.
+func (s *Snapshot) Placed(uid types.UID) string {
+	if p := s.pods[uid]; p != nil {
+		return p.node.Name
+	}
+	return ""
+}
+
+func (s *Snapshot) node(name string) *Node {
+	n := s.nodes[name]
+	if n == nil {
+		n = &Node{Name: name, Pods: map[types.UID]*Pod{}, Ports: map[HostPort]int{}}
+		s.nodes[name] = n
+	}
+	return n
+}
+
+// SetNode adds a node or takes over its new state.
+func (s *Snapshot) SetNode(obj *corev1.Node) {
+	n := s.node(obj.Name)
+	if n.Object == nil {
+		s.order = append(s.order, n)
+		s.forgetCounts()
+	} else if !labels.Equals(n.Object.Labels, obj.Labels) {
+		s.forgetCounts()
+	}
+	n.Object = obj
+	n.Allocatable = FromList(obj.Status.Allocatable)
+}
+
+// RemoveNode takes a node out; pods that name it stay known.
+func (s *Snapshot) RemoveNode(name string) {
+	n := s.nodes[name]
+	if n == nil || n.Object == nil {
+		return
+	}
+	n.Object = nil
+	for i, other := range s.order {
+		if other == n {
+			s.order = append(s.order[:i], s.order[i+1:]...)
+			break
+		}
+	}
+	if len(n.Pods) == 0 {
+		delete(s.nodes, name)
+	}
+	s.forgetCounts()
+}
+
+// NewPod works out what scheduling needs of a pod.
+func NewPod(obj *corev1.Pod) *Pod {
+	p := &Pod{Object: obj, Requests: RequestsOf(obj), Ports: hostPorts(obj)}
+	compileAffinity(p)
+	return p
+}
+
+func hostPorts(obj *corev1.Pod) []HostPort {
+	var out []HostPort
+	for _, containers := range [][]corev1.Container{obj.Spec.Containers, obj.Spec.InitContainers} {
+		for i := range containers {
+			for _, port := range containers[i].Ports {
+				if port.HostPort == 0 {
+					continue
+				}
+				hp := HostPort{IP: port.HostIP, Protocol: port.Protocol, Port: port.HostPort}
+				if hp.IP == "0.0.0.0" || hp.IP == "::" {
+					hp.IP = ""
+				}
+				if hp.Protocol == "" {
+					hp.Protocol = corev1.ProtocolTCP
+				}
+				out = append(out, hp)
+			}
+		}
+	}
+	return out
+}
+
+// Place puts a pod on a node, replacing what is known of the pod.
+func (s *Snapshot) Place(p *Pod, nodeName string) {
+	uid := p.Object.UID
+	if s.pods[uid] != nil {
+		s.Remove(uid)
+	}
+	n := s.node(nodeName)
+	p.node = n
+	s.pods[uid], n.Pods[uid] = p, p
+	n.Requested.Add(&p.Requests, 1)
+	for _, hp := range p.Ports {
+		n.Ports[hp]++
+	}
+	s.count(p, 1)
+}
+
+// Remove takes a pod out.
+func (s *Snapshot) Remove(uid types.UID) {
+	p := s.pods[uid]
+	if p == nil {
+		return
+	}
+	s.count(p, -1)
+	n := p.node
+	delete(s.pods, uid)
+	delete(n.Pods, uid)
+	n.Requested.Add(&p.Requests, -1)
+	for _, hp := range p.Ports {
+		if n.Ports[hp]--; n.Ports[hp] == 0 {
+			delete(n.Ports, hp)
+		}
+	}
+	if n.Object == nil && len(n.Pods) == 0 {
+		delete(s.nodes, n.Name)
+	}
+}
