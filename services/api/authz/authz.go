@@ -62,7 +62,7 @@ func (a *Authorizer) Authorize(ctx context.Context, attrs Attributes) (allowed b
 		return true, "", nil
 	}
 	if node, ok := identity.NodeName(attrs.User); ok {
-		allowed, reason, err = a.authorizeNode(ctx, node, attrs)
+		allowed, reason, err = a.authorizeNode(ctx, node, &attrs)
 		if allowed {
 			return true, "", nil
 		}
