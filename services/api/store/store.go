@@ -5,6 +5,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // Errors that a Store returns, wrapped or not; ask with errors.Is.
@@ -17,6 +18,12 @@ var (
 	ErrConflict = errors.New("key was changed")
 	// ErrCompacted: the revision asked for is older than what is kept.
 	ErrCompacted = errors.New("revision was compacted")
+	// ErrFuture: the revision asked for has not happened yet.
+	ErrFuture = errors.New("revision is in the future")
+	// ErrTooLarge: the transaction has more bytes than the store takes.
+	ErrTooLarge = errors.New("value is too large")
+	// ErrFull: the store has no space left.
+	ErrFull = errors.New("store is full")
 )
 
 // KV is one key at one revision. Value is shared: it must not be changed.
@@ -36,12 +43,11 @@ type Op struct {
 	Expected int64
 }
 
-// Event is one change. For a deletion, KV.Value is nil, KV.Revision the revision of the deletion, and Previous what
-// was deleted.
+// Event is one change. For a deletion, KV.Value is nil and KV.Revision the revision of the deletion. What was there
+// before is not told: it would cost the store a read per change, and a reader who needs it has it already.
 type Event struct {
-	KV       KV
-	Previous *KV
-	Deleted  bool
+	KV      KV
+	Deleted bool
 }
 
 // Store keeps keys. All methods are safe for concurrent use. A write that has returned without error is durable. A
@@ -50,23 +56,56 @@ type Store interface {
 	// Get returns the newest value of a key, linearizable; ErrNotFound when there is none.
 	Get(ctx context.Context, key string) (KV, error)
 	// List returns the keys with the prefix in order, all as of one revision, which it returns too. At revision 0 the
-	// list is linearizable; otherwise it is as of that revision (ErrCompacted when that is gone). It reads at most
-	// limit keys after the key `after` ("" to begin); limit 0 means all.
+	// list is linearizable; otherwise it is as of that revision (ErrCompacted when that is gone, ErrFuture when it has
+	// not happened). It reads at most opts.Limit keys after the key opts.After ("" to begin); limit 0 means all.
 	List(ctx context.Context, prefix string, opts ListOptions) (kvs []KV, revision int64, err error)
-	// Commit carries out all ops atomically and returns the revision they got. When an expectation does not hold,
-	// nothing is written and a *FailedOpError tells which; it wraps ErrExists, ErrNotFound or ErrConflict.
+	// Commit carries out all ops (1 to MaxOps, each with another key) atomically and returns the revision they got. When
+	// an expectation does not hold, nothing is written and a *FailedOpError tells the first that does not; it wraps ErrExists,
+	// ErrNotFound or ErrConflict. Deleting a key that is not there, with Expected -1, changes nothing and is no error.
 	Commit(ctx context.Context, ops ...Op) (revision int64, err error)
 	// Revision returns the store's newest revision, linearizable. Concurrent calls share one round trip.
 	Revision(ctx context.Context) (int64, error)
 	// Watch calls fn for every change of keys with the prefix at revisions above after, in order, none missed and none
 	// twice, until ctx ends (it returns ctx's error), fn fails (it returns that), or history is gone (ErrCompacted).
-	// Events of one revision come in one call. With nothing to tell, fn gets an empty batch with the store's newest
-	// revision now and then, so that a reader knows how far it has come.
+	// Events of one revision come in one call. revision is how far the watch has come: after a call of Revision, fn
+	// gets at least that soon, with an empty batch when no key with the prefix changed. fn must not keep the slice.
 	Watch(ctx context.Context, prefix string, after int64, fn func(events []Event, revision int64) error) error
 	// Compact forgets history before revision.
 	Compact(ctx context.Context, revision int64) error
 	// Close releases what the store holds. Calls under way fail.
 	Close() error
+}
+
+// MaxOps is how many ops one Commit takes.
+const MaxOps = 128
+
+// CheckOps says what is wrong with the ops of a Commit as such. It is for implementations.
+func CheckOps(ops []Op) error {
+	if len(ops) == 0 || len(ops) > MaxOps {
+		return fmt.Errorf("commit of %d ops: 1 to %d are possible", len(ops), MaxOps)
+	}
+	for i, op := range ops {
+		for _, other := range ops[:i] {
+			if op.Key == other.Key {
+				return fmt.Errorf("commit: %s is there twice", op.Key)
+			}
+		}
+	}
+	return nil
+}
+
+// CheckExpected says whether a key that is at revision found (0: not there) is as expected; see Op. It is for
+// implementations.
+func CheckExpected(expected, found int64) error {
+	switch {
+	case expected < 0 || expected == found:
+		return nil
+	case expected == 0:
+		return ErrExists
+	case found == 0:
+		return ErrNotFound
+	}
+	return ErrConflict
 }
 
 // ListOptions narrow a List; see there.

@@ -1,0 +1,183 @@
+package etcdstore
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"karve.dev/karve/services/api/store"
+)
+
+// progressDelay is how long a watch on an external etcd waits for events to bring it to a revision before it asks.
+const progressDelay = 5 * time.Millisecond
+
+// handler is what a Watch calls.
+type handler func(events []store.Event, revision int64) error
+
+// Watch implements store.Store.
+func (s *Store) Watch(ctx context.Context, prefix string, after int64, fn func([]store.Event, int64) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	at := s.watches.add(after)
+	defer s.watches.remove(at)
+	tell := func(events []store.Event, revision int64) error {
+		at.seen.Store(revision)
+		return fn(events, revision)
+	}
+	var err error
+	if s.member != nil {
+		err = s.watchMember(ctx, prefix, after, at, tell)
+	} else {
+		err = s.watchClient(ctx, prefix, after, at, tell)
+	}
+	return fmt.Errorf("watch %s: %w", prefix, err)
+}
+
+// watchMember reads the embedded server's own event stream: no encoding, and one channel between a commit and fn.
+func (s *Store) watchMember(ctx context.Context, prefix string, after int64, at *place, fn handler) error {
+	stream := s.member.watchable().NewWatchStream()
+	defer stream.Close()
+	id, err := stream.Watch(ctx, 0, []byte(prefix), []byte(clientv3.GetPrefixRangeEnd(prefix)), after+1)
+	if err != nil {
+		return err
+	}
+	for {
+		select {
+		case resp := <-stream.Chan():
+			if resp.CompactRevision != 0 {
+				return store.ErrCompacted
+			}
+			events := toEvents(resp.Events)
+			if err := fn(events, reached(events, resp.Revision)); err != nil {
+				return err
+			}
+		case <-at.behind:
+			stream.RequestProgress(id)
+		case <-s.member.stopped():
+			return context.Canceled
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// watchClient reads an external cluster's events. The client carries the watch over lost connections.
+func (s *Store) watchClient(ctx context.Context, prefix string, after int64, at *place, fn handler) error {
+	ctx = clientv3.WithRequireLeader(ctx)
+	responses := s.client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(after+1), clientv3.WithProgressNotify())
+	var wait <-chan time.Time
+	for {
+		select {
+		case resp, ok := <-responses:
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case resp.CompactRevision != 0:
+				return store.ErrCompacted
+			case resp.Err() != nil:
+				return resp.Err()
+			case !ok:
+				return context.Canceled
+			}
+			events := fromClient(resp.Events)
+			if err := fn(events, reached(events, resp.Header.Revision)); err != nil {
+				return err
+			}
+		case <-at.behind:
+			wait = time.After(progressDelay)
+		case <-wait:
+			if wait = nil; at.seen.Load() < at.wanted.Load() {
+				if err := s.client.RequestProgress(ctx); err != nil {
+					return err
+				}
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// reached returns how far a watch has come with a batch. For a batch of history, etcd names the newest revision of the
+// store, which the batch need not reach.
+func reached(events []store.Event, revision int64) int64 {
+	if len(events) == 0 {
+		return revision
+	}
+	return events[len(events)-1].KV.Revision
+}
+
+func toEvents(in []*mvccpb.Event) []store.Event {
+	out := make([]store.Event, len(in))
+	for i, e := range in {
+		out[i] = toEvent(e)
+	}
+	return out
+}
+
+func fromClient(in []*clientv3.Event) []store.Event {
+	out := make([]store.Event, len(in))
+	for i, e := range in {
+		out[i] = toEvent((*mvccpb.Event)(e))
+	}
+	return out
+}
+
+func toEvent(e *mvccpb.Event) store.Event {
+	out := store.Event{KV: toKV(e.Kv), Deleted: e.Type == mvccpb.Event_DELETE}
+	if out.Deleted {
+		out.KV.Value = nil
+	}
+	return out
+}
+
+// watches knows how far each watch has come, so that those that a reader may wait for can be hurried.
+type watches struct {
+	mu     sync.Mutex
+	places map[*place]struct{}
+}
+
+// place is where one watch stands.
+type place struct {
+	seen, wanted atomic.Int64
+	behind       chan struct{} // tells that seen < wanted
+}
+
+func (w *watches) add(after int64) *place {
+	p := &place{behind: make(chan struct{}, 1)}
+	p.seen.Store(after)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.places == nil {
+		w.places = map[*place]struct{}{}
+	}
+	w.places[p] = struct{}{}
+	return p
+}
+
+func (w *watches) remove(p *place) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.places, p)
+}
+
+// want hurries the watches that have not come to the revision.
+func (w *watches) want(revision int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for p := range w.places {
+		if p.seen.Load() >= revision {
+			continue
+		}
+		p.wanted.Store(revision)
+		select {
+		case p.behind <- struct{}{}:
+		default:
+		}
+	}
+}
