@@ -1,9 +1,13 @@
 package registry
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 )
@@ -14,23 +18,19 @@ const (
 	unknown = "<unknown>"
 )
 
-// columns declares a table: titles separated by "|", those of wide only shown with -o wide. A title that ends with
-// "#" holds integers.
-func columns(narrow string, wide ...string) []metav1.TableColumnDefinition {
-	defs := appendColumns(nil, narrow, 0)
-	for _, w := range wide {
-		defs = appendColumns(defs, w, 1)
-	}
-	return defs
-}
-
-func appendColumns(defs []metav1.TableColumnDefinition, titles string, priority int32) []metav1.TableColumnDefinition {
+// columns declares a table by its titles, separated by "|". A title that starts with "+" is shown only with -o wide,
+// one that ends with "#" holds integers.
+func columns(titles string) []metav1.TableColumnDefinition {
+	var defs []metav1.TableColumnDefinition
 	for title := range strings.SplitSeq(titles, "|") {
-		d := metav1.TableColumnDefinition{Name: strings.TrimSuffix(title, "#"), Type: "string", Priority: priority}
-		if d.Name != title {
+		d := metav1.TableColumnDefinition{Name: strings.Trim(title, "+#"), Type: "string"}
+		if strings.HasPrefix(title, "+") {
+			d.Priority = 1
+		}
+		if strings.HasSuffix(title, "#") {
 			d.Type = "integer"
 		}
-		if title == "Name" {
+		if d.Name == "Name" {
 			d.Format = "name"
 		}
 		d.Description = columnDocs[d.Name]
@@ -64,3 +64,46 @@ func orNone(s string) string {
 	}
 	return s
 }
+
+// orUnknown is s, or <unknown> when it is empty.
+func orUnknown(s string) string {
+	if s == "" {
+		return unknown
+	}
+	return s
+}
+
+// createdAt is the form in which tables of RBAC kinds show when an object was made.
+func createdAt(t metav1.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
+
+// few lists at most three items and counts the rest, nothing when there is none.
+func few(items []string, nothing string) string {
+	const shown = 3
+	switch {
+	case len(items) == 0:
+		return nothing
+	case len(items) <= shown:
+		return strings.Join(items, ",")
+	}
+	return fmt.Sprintf("%s + %d more...", strings.Join(items[:shown], ","), len(items)-shown)
+}
+
+// containersAndImages are the two wide cells of every kind that has a pod template.
+func containersAndImages(spec *corev1.PodSpec) (containers, images string) {
+	var names, imgs []string
+	for i := range spec.Containers {
+		names = append(names, spec.Containers[i].Name)
+		imgs = append(imgs, spec.Containers[i].Image)
+	}
+	return strings.Join(names, ","), strings.Join(imgs, ",")
+}
+
+// deref is what p points to, or the zero value.
+func deref[T any](p *T) T {
+	if p == nil {
+		return *new(T)
+	}
+	return *p
+}
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -19,9 +19,9 @@ func define[T Object](s Spec[T]) *Kind {
 		Default:        on(s.Default),
 		PrepareCreate:  on(or1(s.PrepareCreate, s.Life.create)),
 		PrepareUpdate:  both(or2(s.PrepareUpdate, s.Life.update)),
-		Validate:       check(s.Validate),
-		ValidateUpdate: compare(s.ValidateUpdate),
-		ValidateStatus: compare(s.ValidateStatus),
+		Validate:       validator(s.Validate),
+		ValidateUpdate: comparer(s.ValidateUpdate),
+		ValidateStatus: comparer(s.ValidateStatus),
 		ValidateName:   s.ValidateName,
 		Columns:        s.Columns, Scale: s.Scale, Subresources: s.Subresources,
 	}
@@ -84,14 +84,14 @@ func both[T Object](f func(obj, old T)) func(obj, old Object) {
 	return func(obj, old Object) { f(obj.(T), old.(T)) }
 }
 
-func check[T Object](f func(T) field.ErrorList) func(Object) field.ErrorList {
+func validator[T Object](f func(T) field.ErrorList) func(Object) field.ErrorList {
 	if f == nil {
 		return func(Object) field.ErrorList { return nil }
 	}
 	return func(obj Object) field.ErrorList { return f(obj.(T)) }
 }
 
-func compare[T Object](f func(obj, old T) field.ErrorList) func(obj, old Object) field.ErrorList {
+func comparer[T Object](f func(obj, old T) field.ErrorList) func(obj, old Object) field.ErrorList {
 	if f == nil {
 		return func(Object, Object) field.ErrorList { return nil }
 	}

@@ -1,0 +1,15 @@
+package registry
+
+// set gives a field that is zero a value.
+func set[T comparable](p *T, value T) {
+	if *p == *new(T) {
+		*p = value
+	}
+}
+
+// point gives a pointer that is nil a value.
+func point[T any](p **T, value T) {
+	if *p == nil {
+		*p = &value
+	}
+}

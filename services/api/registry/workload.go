@@ -1,0 +1,58 @@
+package registry
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"karve.dev/karve/services/api/registry/check"
+	"karve.dev/karve/services/api/registry/podspec"
+)
+
+// scaleOf makes a scale subresource of where a kind keeps its replicas and selector.
+func scaleOf[T Object](parts func(T) (spec **int32, status int32, selector *metav1.LabelSelector)) *Scale {
+	return &Scale{
+		Get: func(obj Object) (int32, int32, string) {
+			spec, status, selector := parts(obj.(T))
+			s, err := metav1.LabelSelectorAsSelector(selector)
+			if err != nil {
+				return deref(*spec), status, ""
+			}
+			return deref(*spec), status, s.String()
+		},
+		Set: func(obj Object, replicas int32) {
+			spec, _, _ := parts(obj.(T))
+			*spec = &replicas
+		},
+	}
+}
+
+// validateWorkloadTemplate checks the selector and the template of a kind that keeps pods running, p being its spec.
+func validateWorkloadTemplate(e *check.Errors, p *field.Path, s *metav1.LabelSelector, t *corev1.PodTemplateSpec) {
+	at := p.Child("selector")
+	if s == nil {
+		e.Required(at, "")
+	} else {
+		e.Selector(at, s)
+		e.If(len(s.MatchLabels)+len(s.MatchExpressions) == 0, at, s, "empty selector is invalid for deployment")
+	}
+	selector, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		e.Invalid(at, s, "invalid label selector")
+		return
+	}
+	validateRunningTemplate(e, p.Child("template"), selector, t)
+}
+
+// validateRunningTemplate checks a template whose pods are meant to run for ever.
+func validateRunningTemplate(e *check.Errors, p *field.Path, selector labels.Selector, t *corev1.PodTemplateSpec) {
+	if !selector.Empty() && !selector.Matches(labels.Set(t.Labels)) {
+		e.Invalid(p.Child("metadata", "labels"), t.Labels, "`selector` does not match template `labels`")
+	}
+	podspec.ValidateTemplate(e, p, t)
+	check.Among(e, p.Child("spec", "restartPolicy"), t.Spec.RestartPolicy, corev1.RestartPolicyAlways)
+	if t.Spec.ActiveDeadlineSeconds != nil {
+		e.Forbidden(p.Child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not Supported")
+	}
+}
