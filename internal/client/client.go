@@ -5,6 +5,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -30,7 +31,8 @@ type message interface {
 	Unmarshal([]byte) error
 }
 
-// Client reads and writes objects. It is safe for concurrent use.
+// Client reads and writes objects. It is safe for concurrent use. A call whose context has no deadline gets one of
+// callTimeout; a Watch lasts as long as its context.
 type Client struct {
 	rpc     apiv1.ResourceServiceClient
 	manager string
@@ -39,6 +41,16 @@ type Client struct {
 // New returns a client over a connection; manager is the field manager that its writes are recorded under.
 func New(conn grpc.ClientConnInterface, manager string) *Client {
 	return &Client{rpc: apiv1.NewResourceServiceClient(conn), manager: manager}
+}
+
+// callTimeout bounds calls whose caller sets no bound.
+const callTimeout = 60 * time.Second
+
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, callTimeout)
 }
 
 // ListOptions chooses what List and Watch see. The zero value means everything.
@@ -75,6 +87,8 @@ func (c *Client) Get(ctx context.Context, obj Object, namespace, name string) er
 	if err != nil {
 		return err
 	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	res, err := c.rpc.Get(ctx, &apiv1.GetRequest{Ref: r, As: asProtobuf()})
 	return decode(res, err, obj)
 }
@@ -89,6 +103,8 @@ func (c *Client) List(ctx context.Context, list runtime.Object, opts ListOptions
 	if !ok {
 		return fmt.Errorf("list into %T: not a list type", list)
 	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	res, err := c.rpc.List(ctx, &apiv1.ListRequest{
 		Ref:           &apiv1.ObjectRef{ApiVersion: gvk.GroupVersion().String(), Kind: kind, Namespace: opts.Namespace},
 		LabelSelector: opts.LabelSelector, FieldSelector: opts.FieldSelector, As: asProtobuf(),
@@ -118,6 +134,8 @@ func (c *Client) CreateSubresource(ctx context.Context, parent Object, body runt
 	if err != nil {
 		return err
 	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	res, err := c.rpc.Create(ctx, &apiv1.CreateRequest{Ref: r, Object: env, Options: c.options(), As: asProtobuf()})
 	return decode(res, err, body)
 }
@@ -139,6 +157,8 @@ func (c *Client) update(ctx context.Context, obj Object, subresource string) err
 	if err != nil {
 		return err
 	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	res, err := c.rpc.Update(ctx, &apiv1.UpdateRequest{Ref: r, Object: env, Options: c.options(), As: asProtobuf()})
 	return decode(res, err, obj)
 }
@@ -156,6 +176,8 @@ func (c *Client) Patch(ctx context.Context, obj Object, pt types.PatchType, patc
 	if err != nil {
 		return err
 	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	res, err := c.rpc.Patch(ctx, &apiv1.PatchRequest{Ref: r, Type: patchTypes[pt], Patch: patch, Options: c.options(), As: asProtobuf()})
 	return decode(res, err, obj)
 }
@@ -177,6 +199,8 @@ func (c *Client) Delete(ctx context.Context, obj Object, opts DeleteOptions) err
 	if err != nil {
 		return err
 	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	_, err = c.rpc.Delete(ctx, &apiv1.DeleteRequest{Ref: r, Options: &apiv1.DeleteOptions{
 		GracePeriodSeconds: opts.GracePeriodSeconds, PropagationPolicy: string(opts.Propagation),
 		PreconditionUid: string(opts.UID), PreconditionResourceVersion: opts.ResourceVersion,

@@ -6,6 +6,7 @@ package informer
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -24,7 +25,10 @@ type Informer[T client.Object] struct {
 	handlers []func(old, new T)
 	synced   chan struct{}
 	syncOnce sync.Once
-	resource string // the newest revision seen
+	revision int64 // everything up to here is in objects
+
+	// resume is where the next watch begins, empty for a new snapshot; only the goroutine in run uses it.
+	resume string
 }
 
 // Key names an object; Namespace is empty for cluster-scoped kinds.
@@ -100,13 +104,13 @@ func (i *Informer[T]) AddIndex(name string, fn func(T) []string) {
 	i.indexes[name] = ix
 }
 
-// ByIndex returns the objects whose index value is value, in no order.
+// ByIndex returns the objects whose index value is value, in no order. It panics when no such index was added.
 func (i *Informer[T]) ByIndex(name, value string) []T {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
 	ix := i.indexes[name]
 	if ix == nil {
-		return nil
+		panic(fmt.Sprintf("informer of %T: no index %q", i.newObject(), name))
 	}
 	out := make([]T, 0, len(ix.byKey[value]))
 	for _, obj := range ix.byKey[value] {
@@ -115,8 +119,17 @@ func (i *Informer[T]) ByIndex(name, value string) []T {
 	return out
 }
 
+// Revision returns how far the informer has come: every change of the kind up to this revision can be read here. A
+// writer that compares it with the resourceVersion it got knows whether the informer shows its write yet.
+func (i *Informer[T]) Revision() int64 {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return i.revision
+}
+
 // OnChange calls fn for every change, in order, from one goroutine: old is the zero T for an addition, new for a
-// deletion. It must not block.
+// deletion. An object that was deleted and made again in one step is told as a deletion and an addition. The informer
+// already shows the change, and perhaps later ones. fn must not block.
 func (i *Informer[T]) OnChange(fn func(old, new T)) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -151,28 +164,59 @@ func (x *index[T]) remove(obj T) {
 	}
 }
 
-// set stores obj, or removes what is under key when present is false, and tells the handlers.
-func (i *Informer[T]) set(key Key, obj T, present bool) {
+// put stores obj and tells the handlers; a stored object with the same resourceVersion is obj already. The revision,
+// when not 0, is noted in the same step, so that who is woken by the change does not find an older revision.
+func (i *Informer[T]) put(obj T, revision int64) {
+	key := KeyOf(obj)
 	i.mu.Lock()
 	old, had := i.objects[key]
-	if had {
-		for _, ix := range i.indexes {
-			ix.remove(old)
-		}
-		delete(i.objects, key)
+	i.revision = max(i.revision, revision)
+	if had && old.GetUID() == obj.GetUID() && old.GetResourceVersion() == obj.GetResourceVersion() && obj.GetResourceVersion() != "" {
+		i.mu.Unlock()
+		return
 	}
-	if present {
-		i.objects[key] = obj
-		for _, ix := range i.indexes {
-			ix.add(obj)
-		}
+	if had {
+		i.unindex(old)
+	}
+	i.objects[key] = obj
+	for _, ix := range i.indexes {
+		ix.add(obj)
 	}
 	handlers := i.handlers
 	i.mu.Unlock()
-	if !had && !present {
-		return
+	if had && old.GetUID() != obj.GetUID() {
+		var none T
+		tell(handlers, old, none)
+		old = none
 	}
+	tell(handlers, old, obj)
+}
+
+// drop removes what is under key and tells the handlers.
+func (i *Informer[T]) drop(key Key, revision int64) {
+	i.mu.Lock()
+	old, had := i.objects[key]
+	i.revision = max(i.revision, revision)
+	if had {
+		i.unindex(old)
+		delete(i.objects, key)
+	}
+	handlers := i.handlers
+	i.mu.Unlock()
+	if had {
+		var none T
+		tell(handlers, old, none)
+	}
+}
+
+func (i *Informer[T]) unindex(obj T) {
+	for _, ix := range i.indexes {
+		ix.remove(obj)
+	}
+}
+
+func tell[T any](handlers []func(old, new T), old, new T) {
 	for _, fn := range handlers {
-		fn(old, obj)
+		fn(old, new)
 	}
 }

@@ -26,6 +26,7 @@ type Set struct {
 	mu        sync.Mutex
 	informers map[reflect.Type]runner
 	order     []runner
+	running   bool
 }
 
 type runner interface {
@@ -38,14 +39,17 @@ func NewSet(c *client.Client, log *zap.Logger) *Set {
 	return &Set{client: c, log: log, informers: map[reflect.Type]runner{}}
 }
 
-// For returns the set's informer of a kind, made at the first call: informer.For[*corev1.Pod](set). All calls come
-// before the set runs.
+// For returns the set's informer of a kind, made at the first call: informer.For[*corev1.Pod](set). All first calls
+// come before the set runs; a later one panics, because nothing would ever fill that informer.
 func For[T client.Object](s *Set) *Informer[T] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := reflect.TypeFor[T]()
 	if found, ok := s.informers[t]; ok {
 		return found.(*Informer[T])
+	}
+	if s.running {
+		panic("informer: " + t.String() + " asked for after the set has started")
 	}
 	made := &Informer[T]{
 		newObject: func() T { return reflect.New(t.Elem()).Interface().(T) },
@@ -59,8 +63,12 @@ func For[T client.Object](s *Set) *Informer[T] {
 // Run keeps every informer up to date until ctx ends. Lost streams are resumed where they broke; an expired revision
 // starts over from a new snapshot, with the difference told to the handlers.
 func (s *Set) Run(ctx context.Context) error {
+	s.mu.Lock()
+	s.running = true
+	order := s.order
+	s.mu.Unlock()
 	g, ctx := errgroup.WithContext(ctx)
-	for _, r := range s.order {
+	for _, r := range order {
 		g.Go(func() error { return r.run(ctx, s.client, s.log) })
 	}
 	return g.Wait()
@@ -68,7 +76,10 @@ func (s *Set) Run(ctx context.Context) error {
 
 // WaitSynced blocks until every informer has its first complete state.
 func (s *Set) WaitSynced(ctx context.Context) error {
-	for _, r := range s.order {
+	s.mu.Lock()
+	order := s.order
+	s.mu.Unlock()
+	for _, r := range order {
 		if err := r.WaitSynced(ctx); err != nil {
 			return err
 		}
@@ -79,23 +90,28 @@ func (s *Set) WaitSynced(ctx context.Context) error {
 const (
 	minBackoff = 20 * time.Millisecond
 	maxBackoff = 5 * time.Second
+	// complainAfter is how many watches in a row may fail before the log says so.
+	complainAfter = 4
+	// distrustAfter is how many may fail, with the API answering, before the revision to resume from is given up for a
+	// new snapshot.
+	distrustAfter = 8
 )
 
 func (i *Informer[T]) run(ctx context.Context, c *client.Client, log *zap.Logger) error {
-	backoff := minBackoff
+	backoff, failures := minBackoff, 0
 	for {
-		started := time.Now()
-		err := i.watch(ctx, c)
+		progress, err := i.watch(ctx, c)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
-			i.resource = ""
+		failures++
+		if progress {
+			backoff, failures = minBackoff, 0
 		}
-		if time.Since(started) > maxBackoff {
-			backoff = minBackoff
+		if startOver(err) || failures >= distrustAfter && !unreachable(err) {
+			i.resume = ""
 		}
-		log.Debug("watch ended, resuming", zap.String("type", fmt.Sprintf("%T", i.newObject())), zap.String("revision", i.resource), zap.Error(err))
+		i.logEnd(log, failures, err)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -105,26 +121,48 @@ func (i *Informer[T]) run(ctx context.Context, c *client.Client, log *zap.Logger
 	}
 }
 
-// watch runs one stream. While a snapshot arrives, seen collects what exists; at its end everything else goes.
-func (i *Informer[T]) watch(ctx context.Context, c *client.Client) error {
+// startOver tells refusals of a revision from lost connections. A revision from before a backup was restored is too
+// large: that one is a timeout with a cause.
+func startOver(err error) bool {
+	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.IsBadRequest(err) ||
+		apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
+}
+
+func unreachable(err error) bool {
+	return apierrors.IsServerTimeout(err) || apierrors.IsServiceUnavailable(err)
+}
+
+func (i *Informer[T]) logEnd(log *zap.Logger, failures int, err error) {
+	level := zap.DebugLevel
+	if failures >= complainAfter {
+		level = zap.WarnLevel
+	}
+	log.Log(level, "watch ended, resuming", zap.String("type", fmt.Sprintf("%T", i.newObject())),
+		zap.String("revision", i.resume), zap.Int("failures", failures), zap.Error(err))
+}
+
+// watch runs one stream; progress tells whether it brought anything. While a snapshot arrives, seen collects what
+// exists; at its end everything else goes.
+func (i *Informer[T]) watch(ctx context.Context, c *client.Client) (progress bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w, err := c.Watch(ctx, i.newObject(), client.ListOptions{}, i.resource)
+	w, err := c.Watch(ctx, i.newObject(), client.ListOptions{}, i.resume)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var seen map[Key]bool
-	if i.resource == "" {
+	if i.resume == "" {
 		seen = map[Key]bool{}
 	}
 	for {
 		ev, err := w.Next()
 		if err != nil {
-			return err
+			return progress, err
 		}
 		if err := i.apply(ev, &seen); err != nil {
-			return err
+			return progress, err
 		}
+		progress = true
 	}
 }
 
@@ -134,41 +172,54 @@ func (i *Informer[T]) apply(ev *apiv1.WatchEvent, seen *map[Key]bool) error {
 		return err
 	}
 	obj.SetManagedFields(nil)
-	key := KeyOf(obj)
+	// Until the snapshot is whole there is no revision that everything is known up to.
+	revision := ev.GetRevision()
+	if *seen != nil {
+		revision = 0
+	}
 	switch ev.GetType() {
 	case apiv1.WatchEvent_TYPE_ADDED, apiv1.WatchEvent_TYPE_MODIFIED:
 		if *seen != nil {
-			(*seen)[key] = true
+			(*seen)[KeyOf(obj)] = true
 		}
-		i.set(key, obj, true)
+		i.put(obj, revision)
 	case apiv1.WatchEvent_TYPE_DELETED:
-		var none T
-		i.set(key, none, false)
+		delete(*seen, KeyOf(obj))
+		i.drop(KeyOf(obj), revision)
 	case apiv1.WatchEvent_TYPE_BOOKMARK:
 		if *seen != nil && obj.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "true" {
-			i.finishSnapshot(*seen)
+			revision = ev.GetRevision()
+			i.finishSnapshot(*seen, revision)
 			*seen = nil
 		}
+		i.bookmark(revision)
 	}
-	// Until the snapshot is whole there is no revision to resume from.
-	if *seen == nil {
-		i.resource = strconv.FormatInt(ev.GetRevision(), 10)
+	if revision > 0 {
+		i.resume = strconv.FormatInt(revision, 10)
 	}
 	return nil
 }
 
-func (i *Informer[T]) finishSnapshot(seen map[Key]bool) {
-	i.mu.RLock()
+func (i *Informer[T]) bookmark(revision int64) {
+	i.mu.Lock()
+	i.revision = max(i.revision, revision)
+	i.mu.Unlock()
+}
+
+// finishSnapshot drops what the snapshot did not have. Its revision replaces the one before, which may be larger after
+// a backup was restored.
+func (i *Informer[T]) finishSnapshot(seen map[Key]bool, revision int64) {
+	i.mu.Lock()
+	i.revision = revision
 	var gone []Key
 	for key := range i.objects {
 		if !seen[key] {
 			gone = append(gone, key)
 		}
 	}
-	i.mu.RUnlock()
-	var none T
+	i.mu.Unlock()
 	for _, key := range gone {
-		i.set(key, none, false)
+		i.drop(key, 0)
 	}
 	i.syncOnce.Do(func() { close(i.synced) })
 }

@@ -3,13 +3,16 @@ package reconcile
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/client-go/util/workqueue"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/workqueue"
 
 	"karve.dev/karve/internal/informer"
 )
@@ -26,16 +29,41 @@ type Controller struct {
 	run     Reconciler
 	log     *zap.Logger
 	queue   workqueue.TypedRateLimitingInterface[informer.Key]
+
+	mu sync.Mutex
+	// started is when each key's last reconcile began, for EnqueueSoon; entries older than any gap are swept.
+	started map[informer.Key]time.Time
+	swept   time.Time
 }
 
-// callTimeout bounds one reconcile.
-const callTimeout = 30 * time.Second
+const (
+	// callTimeout bounds one reconcile.
+	callTimeout = 30 * time.Second
+	minRetry    = 5 * time.Millisecond
+	maxRetry    = time.Minute
+	// maxGap bounds what EnqueueSoon remembers.
+	maxGap = time.Second
+)
 
 // New returns a controller that runs r with the given number of workers. Enqueue may be called at once; Run starts
 // the work.
 func New(name string, workers int, r Reconciler, log *zap.Logger) *Controller {
-	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[informer.Key](5*time.Millisecond, time.Minute)
-	return &Controller{name: name, workers: workers, run: r, log: log.Named(name), queue: workqueue.NewTypedRateLimitingQueue(limiter)}
+	limiter := jitter{workqueue.NewTypedItemExponentialFailureRateLimiter[informer.Key](minRetry, maxRetry)}
+	return &Controller{
+		name: name, workers: workers, run: r, log: log.Named(name), started: map[informer.Key]time.Time{},
+		queue: workqueue.NewTypedRateLimitingQueue[informer.Key](limiter),
+	}
+}
+
+// jitter spreads retries, so that what failed together does not come back together.
+type jitter struct {
+	workqueue.TypedRateLimiter[informer.Key]
+}
+
+// When implements workqueue.TypedRateLimiter.
+func (j jitter) When(key informer.Key) time.Duration {
+	d := j.TypedRateLimiter.When(key)
+	return d - d/4 + rand.N(d/2)
 }
 
 // Enqueue asks for key to be reconciled; a key that is waiting is not added twice.
@@ -44,7 +72,16 @@ func (c *Controller) Enqueue(key informer.Key) { c.queue.Add(key) }
 // EnqueueAfter asks for key to be reconciled after d.
 func (c *Controller) EnqueueAfter(key informer.Key, d time.Duration) { c.queue.AddAfter(key, d) }
 
-// Run works until ctx ends; it returns when every worker has.
+// EnqueueSoon asks for key to be reconciled at once, but not before gap (at most a second) has passed since its last
+// reconcile began: a lone change is handled without delay, a burst of changes in a few steps.
+func (c *Controller) EnqueueSoon(key informer.Key, gap time.Duration) {
+	c.mu.Lock()
+	wait := min(gap, maxGap) - time.Since(c.started[key])
+	c.mu.Unlock()
+	c.queue.AddAfter(key, max(wait, 0))
+}
+
+// Run works until ctx ends; it returns when every worker has. What is still queued then is left.
 func (c *Controller) Run(ctx context.Context) error {
 	var g errgroup.Group
 	for range c.workers {
@@ -65,9 +102,11 @@ func (c *Controller) next(ctx context.Context) bool {
 		return false
 	}
 	defer c.queue.Done(key)
-	call, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	after, err := c.run(call, key)
+	if ctx.Err() != nil {
+		return true
+	}
+	c.begin(key)
+	after, err := c.guarded(ctx, key)
 	switch {
 	case err == nil:
 		c.queue.Forget(key)
@@ -78,9 +117,38 @@ func (c *Controller) next(ctx context.Context) bool {
 	default:
 		// A conflict means that newer state is on its way: expected, and cured by trying again.
 		if !apierrors.IsConflict(err) {
-			c.log.Warn("reconcile failed, will retry", zap.Stringer("key", key), zap.Int("failures", c.queue.NumRequeues(key)), zap.Error(err))
+			c.log.Warn("reconcile failed, will retry", zap.Stringer("key", key), zap.Int("failures", c.queue.NumRequeues(key)+1), zap.Error(err))
 		}
 		c.queue.AddRateLimited(key)
 	}
 	return true
+}
+
+// guarded runs one reconcile under a deadline. A panic is an error of this key only: one odd object must not stop a
+// whole cluster.
+func (c *Controller) guarded(ctx context.Context, key informer.Key) (after time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("reconcile %s panicked: %v\n%s", key, p, debug.Stack())
+		}
+	}()
+	return c.run(ctx, key)
+}
+
+func (c *Controller) begin(key informer.Key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	c.started[key] = now
+	if now.Sub(c.swept) < maxGap {
+		return
+	}
+	c.swept = now
+	for k, at := range c.started {
+		if now.Sub(at) > maxGap {
+			delete(c.started, k)
+		}
+	}
 }
