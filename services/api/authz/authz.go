@@ -62,7 +62,9 @@ func (a *Authorizer) Authorize(ctx context.Context, attrs Attributes) (allowed b
 		return true, "", nil
 	}
 	if node, ok := identity.NodeName(attrs.User); ok {
-		allowed, reason, err = a.authorizeNode(ctx, node, &attrs)
+		// A copy for the rules to point at: the parameter itself then stays off the heap.
+		own := attrs
+		allowed, reason, err = a.authorizeNode(ctx, node, &own)
 		if allowed {
 			return true, "", nil
 		}
