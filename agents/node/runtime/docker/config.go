@@ -1,0 +1,111 @@
+package docker
+
+import (
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+
+	"karve.dev/karve/agents/node/runtime"
+)
+
+func (r *Runtime) sandboxConfig(spec runtime.SandboxSpec) (*container.Config, *container.HostConfig) {
+	config := &container.Config{Image: r.pause.Name, Hostname: spec.Hostname, Labels: spec.Labels()}
+	host := &container.HostConfig{
+		NetworkMode: "none",
+		IpcMode:     container.IPCModeShareable,
+		LogConfig:   container.LogConfig{Type: "none"},
+		SecurityOpt: []string{"no-new-privileges"},
+		OomScoreAdj: spec.OOMScoreAdj,
+		Sysctls:     spec.Sysctls,
+		Resources:   container.Resources{CPUShares: 2},
+	}
+	if spec.HostNetwork {
+		host.NetworkMode = "host"
+		config.Hostname = "" // the host's own
+	}
+	if spec.HostIPC {
+		host.IpcMode = container.IPCModeHost
+	}
+	if spec.HostPID {
+		host.PidMode = "host"
+	}
+	return config, host
+}
+
+func (r *Runtime) containerConfig(spec runtime.ContainerSpec) (*container.Config, *container.HostConfig) {
+	config := &container.Config{
+		Image: spec.Image, Entrypoint: spec.Command, Cmd: spec.Args, Env: spec.Env, WorkingDir: spec.WorkingDir,
+		User: spec.User, Tty: spec.TTY, OpenStdin: spec.Stdin, StdinOnce: spec.StdinOnce, StopSignal: spec.StopSignal,
+		Labels: spec.Labels(),
+		// Probes say whether a container is healthy, not the image.
+		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
+	}
+	joined := "container:" + spec.Sandbox
+	host := &container.HostConfig{
+		NetworkMode: container.NetworkMode(joined), IpcMode: container.IpcMode(joined),
+		LogConfig:      container.LogConfig{Type: "json-file", Config: r.logConfig},
+		GroupAdd:       spec.Groups,
+		Privileged:     spec.Privileged,
+		ReadonlyRootfs: spec.ReadOnlyRootFS,
+		CapAdd:         spec.CapAdd,
+		CapDrop:        spec.CapDrop,
+		SecurityOpt:    securityOptions(spec),
+		OomScoreAdj:    spec.Resources.OOMScoreAdj,
+		Mounts:         mounts(spec.Mounts),
+		Resources: container.Resources{
+			CPUShares: spec.Resources.CPUShares, CPUPeriod: spec.Resources.CPUPeriod, CPUQuota: spec.Resources.CPUQuota,
+			// No swap beyond the limit, as on a kubelet.
+			Memory: spec.Resources.MemoryBytes, MemorySwap: spec.Resources.MemoryBytes,
+			Devices: devices(spec.Devices),
+		},
+	}
+	switch {
+	case spec.HostPID:
+		host.PidMode = "host"
+	case spec.SharePID:
+		host.PidMode = container.PidMode(joined)
+	}
+	if spec.HostIPC {
+		host.IpcMode = container.IPCModeHost
+	}
+	if spec.UnmaskProc {
+		host.MaskedPaths, host.ReadonlyPaths = []string{}, []string{}
+	}
+	return config, host
+}
+
+func securityOptions(spec runtime.ContainerSpec) []string {
+	var opts []string
+	if spec.NoNewPrivileges {
+		opts = append(opts, "no-new-privileges")
+	}
+	if spec.Seccomp != "" {
+		opts = append(opts, "seccomp="+spec.Seccomp)
+	}
+	if spec.AppArmor != "" {
+		opts = append(opts, "apparmor="+spec.AppArmor)
+	}
+	return opts
+}
+
+func mounts(specs []runtime.Mount) []mount.Mount {
+	out := make([]mount.Mount, 0, len(specs))
+	for _, m := range specs {
+		propagation := mount.PropagationRPrivate
+		if m.Propagation != "" && m.Propagation != "private" {
+			propagation = mount.Propagation(m.Propagation)
+		}
+		out = append(out, mount.Mount{
+			Type: mount.TypeBind, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly,
+			BindOptions: &mount.BindOptions{Propagation: propagation},
+		})
+	}
+	return out
+}
+
+func devices(specs []runtime.Device) []container.DeviceMapping {
+	var out []container.DeviceMapping
+	for _, d := range specs {
+		out = append(out, container.DeviceMapping{PathOnHost: d.Source, PathInContainer: d.Target, CgroupPermissions: d.Permissions})
+	}
+	return out
+}

@@ -1,0 +1,78 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/moby/moby/api/pkg/authconfig"
+	"github.com/moby/moby/api/types/registry"
+	"github.com/moby/moby/client"
+
+	"karve.dev/karve/agents/node/runtime"
+)
+
+// Image implements runtime.Runtime.
+func (r *Runtime) Image(ctx context.Context, ref string) (runtime.Image, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	res, err := r.cli.ImageInspect(ctx, ref)
+	if err != nil {
+		return runtime.Image{}, wrap("inspect image "+ref, err)
+	}
+	image := runtime.Image{ID: res.ID, Names: res.RepoTags, Digests: res.RepoDigests, Size: res.Size}
+	if res.Config != nil {
+		image.User, image.StopSignal = res.Config.User, res.Config.StopSignal
+		image.Volumes = slices.Sorted(maps.Keys(res.Config.Volumes))
+	}
+	return image, nil
+}
+
+// Images implements runtime.Runtime.
+func (r *Runtime) Images(ctx context.Context) ([]runtime.Image, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	res, err := r.cli.ImageList(ctx, client.ImageListOptions{})
+	if err != nil {
+		return nil, wrap("list images", err)
+	}
+	out := make([]runtime.Image, 0, len(res.Items))
+	for _, image := range res.Items {
+		out = append(out, runtime.Image{ID: image.ID, Names: image.RepoTags, Digests: image.RepoDigests, Size: image.Size})
+	}
+	return out, nil
+}
+
+// Pull implements runtime.Runtime. How long it may take is the caller's context's to say.
+func (r *Runtime) Pull(ctx context.Context, ref string, auth *runtime.Credentials) error {
+	var opts client.ImagePullOptions
+	if auth != nil {
+		encoded, err := authconfig.Encode(registry.AuthConfig{
+			Username: auth.Username, Password: auth.Password, ServerAddress: auth.ServerAddress,
+			IdentityToken: auth.IdentityToken, RegistryToken: auth.RegistryToken,
+		})
+		if err != nil {
+			return fmt.Errorf("encode registry credentials: %w", err)
+		}
+		opts.RegistryAuth = encoded
+	}
+	progress, err := r.cli.ImagePull(ctx, ref, opts)
+	if err != nil {
+		return pullError(err)
+	}
+	defer progress.Close()
+	return pullError(progress.Wait(ctx))
+}
+
+// pullError keeps the registry's own words: they are what a user acts upon.
+func pullError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if client.IsErrConnectionFailed(err) {
+		return wrap("pull", err)
+	}
+	return errors.New(message(err))
+}

@@ -1,0 +1,141 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/moby/moby/api/pkg/stdcopy"
+	"github.com/moby/moby/client"
+
+	"karve.dev/karve/agents/node/runtime"
+)
+
+// Exec implements runtime.Execer.
+func (r *Runtime) Exec(ctx context.Context, id string, spec runtime.ExecSpec, streams runtime.Streams) (int, error) {
+	size := client.ConsoleSize{}
+	if spec.TTY && streams.Resize != nil {
+		select {
+		case s := <-streams.Resize:
+			size = client.ConsoleSize{Height: s.Height, Width: s.Width}
+		default:
+		}
+	}
+	created, err := r.cli.ExecCreate(ctx, id, client.ExecCreateOptions{
+		TTY: spec.TTY, ConsoleSize: size, Cmd: spec.Command,
+		AttachStdin: streams.Stdin != nil, AttachStdout: streams.Stdout != nil, AttachStderr: streams.Stderr != nil && !spec.TTY,
+	})
+	if err != nil {
+		return 0, wrap("prepare to run a command in container "+id, err)
+	}
+	attached, err := r.cli.ExecAttach(ctx, created.ID, client.ExecAttachOptions{TTY: spec.TTY, ConsoleSize: size})
+	if err != nil {
+		return 0, wrap("run a command in container "+id, err)
+	}
+	resize := func(s runtime.Size) error {
+		_, err := r.cli.ExecResize(ctx, created.ID, client.ExecResizeOptions{Height: s.Height, Width: s.Width})
+		return err
+	}
+	if err := pump(ctx, &attached.HijackedResponse, spec.TTY, streams, resize); err != nil {
+		return 0, err
+	}
+	res, err := r.cli.ExecInspect(ctx, created.ID, client.ExecInspectOptions{})
+	if err != nil {
+		return 0, wrap("ask for a command's exit code", err)
+	}
+	return res.ExitCode, nil
+}
+
+// Attach implements runtime.Attacher.
+func (r *Runtime) Attach(ctx context.Context, id string, tty bool, streams runtime.Streams) error {
+	attached, err := r.cli.ContainerAttach(ctx, id, client.ContainerAttachOptions{
+		Stream: true, Stdin: streams.Stdin != nil, Stdout: streams.Stdout != nil, Stderr: streams.Stderr != nil && !tty,
+	})
+	if err != nil {
+		return wrap("attach to container "+id, err)
+	}
+	return pump(ctx, &attached.HijackedResponse, tty, streams, func(s runtime.Size) error {
+		_, err := r.cli.ContainerResize(ctx, id, client.ContainerResizeOptions{Height: s.Height, Width: s.Width})
+		return err
+	})
+}
+
+// pump copies a session's streams until the output ends. The goroutine that copies stdin ends with its reader, which
+// the caller closes after the session: it cannot be interrupted while it waits for a person to type.
+func pump(ctx context.Context, conn *client.HijackedResponse, tty bool, streams runtime.Streams, resize func(runtime.Size) error) error {
+	defer conn.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, conn.Close)
+	defer stop()
+	if streams.Stdin != nil {
+		go func() {
+			_, _ = io.Copy(conn.Conn, streams.Stdin)
+			_ = conn.CloseWrite()
+		}()
+	}
+	if tty && streams.Resize != nil {
+		go func() {
+			for {
+				select {
+				case size, ok := <-streams.Resize:
+					if !ok {
+						return
+					}
+					_ = resize(size) // the session may have ended meanwhile
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+	}
+	err := demultiplex(conn.Reader, tty, streams.Stdout, streams.Stderr)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+func demultiplex(from io.Reader, tty bool, stdout, stderr io.Writer) error {
+	if stdout == nil {
+		stdout = io.Discard
+	}
+	if stderr == nil {
+		stderr = io.Discard
+	}
+	var err error
+	if tty {
+		_, err = io.Copy(stdout, from)
+	} else {
+		_, err = stdcopy.StdCopy(stdout, stderr, from)
+	}
+	if err != nil {
+		return fmt.Errorf("copy output: %w", err)
+	}
+	return nil
+}
+
+// Logs implements runtime.LogReader.
+func (r *Runtime) Logs(ctx context.Context, id string, opts runtime.LogOptions, stdout, stderr io.Writer) error {
+	asked := client.ContainerLogsOptions{
+		ShowStdout: stdout != nil, ShowStderr: stderr != nil || opts.TTY, Follow: opts.Follow, Timestamps: opts.Timestamps,
+	}
+	if opts.Tail >= 0 {
+		asked.Tail = strconv.FormatInt(opts.Tail, 10)
+	}
+	if !opts.Since.IsZero() {
+		asked.Since = opts.Since.Format(time.RFC3339Nano)
+	}
+	logs, err := r.cli.ContainerLogs(ctx, id, asked)
+	if err != nil {
+		return wrap("read the log of container "+id, err)
+	}
+	defer logs.Close()
+	err = demultiplex(logs, opts.TTY, stdout, stderr)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
