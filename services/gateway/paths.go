@@ -1,0 +1,157 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/version"
+
+	systemv1 "karve.dev/karve/gen/go/karve/system/v1"
+	"karve.dev/karve/services/gateway/media"
+)
+
+// Version is what the program says about itself.
+type Version struct {
+	// Kubernetes is the version whose behaviour is served, "v1.37.2".
+	Kubernetes string
+	// Commit and BuildDate (RFC 3339) are the program's own; both may be empty.
+	Commit, BuildDate string
+}
+
+func (v Version) document() ([]byte, error) {
+	if v.Kubernetes == "" {
+		v.Kubernetes = "v1.37.2"
+	}
+	parts := strings.SplitN(strings.TrimPrefix(v.Kubernetes, "v"), ".", 3)
+	if len(parts) < 3 {
+		return nil, fmt.Errorf("gateway: %q is no version of the form v1.37.2", v.Kubernetes)
+	}
+	info := version.Info{
+		Major: parts[0], Minor: parts[1], GitVersion: v.Kubernetes + "+karve", GitCommit: v.Commit, GitTreeState: "clean", BuildDate: v.BuildDate,
+		GoVersion: runtime.Version(), Compiler: runtime.Compiler, Platform: runtime.GOOS + "/" + runtime.GOARCH,
+	}
+	return json.MarshalIndent(info, "", "  ")
+}
+
+// paths are what is served besides resources and discovery. Each also answers below its own path.
+var paths = map[string]func(*Gateway, *response, *http.Request, context.Context){
+	"version": (*Gateway).serveVersion,
+	"healthz": (*Gateway).serveHealth,
+	"livez":   (*Gateway).serveHealth,
+	"readyz":  (*Gateway).serveHealth,
+	"metrics": (*Gateway).serveMetrics,
+	"openapi": (*Gateway).serveOpenAPI,
+	"api":     (*Gateway).serveDiscovery,
+	"apis":    (*Gateway).serveDiscovery,
+	"":        (*Gateway).serveRoot,
+}
+
+const notFound = "404 page not found\n"
+
+// servePath serves paths that name no resource, when the API service lets the caller.
+func (g *Gateway) servePath(w *response, r *http.Request) {
+	path := r.URL.Path
+	ctx, err := g.credentials.forward(r.Context(), r)
+	if err != nil {
+		g.fail(w, r, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.RequestTimeout)
+	defer cancel()
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	_, err = g.system.Authorize(ctx, &systemv1.AuthorizeRequest{Path: path, Verb: verbOf(r.Method)})
+	if err != nil && !(probes[first] && unreachable(err)) {
+		g.fail(w, r, err)
+		return
+	}
+	serve, ok := paths[first]
+	switch {
+	case !ok:
+		plain(w, http.StatusNotFound, notFound)
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		g.fail(w, r, errMethod)
+	default:
+		serve(g, w, r, ctx)
+	}
+}
+
+var errMethod = apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, true)
+
+// verbOf is the verb of a path that names no resource: the method's name in lower case.
+func verbOf(method string) string { return strings.ToLower(method) }
+
+func (g *Gateway) serveVersion(w *response, r *http.Request, _ context.Context) {
+	if r.URL.Path != "/version" && r.URL.Path != "/version/" {
+		plain(w, http.StatusNotFound, notFound)
+		return
+	}
+	b := body{contentType: contentTypeHeaders[media.JSON], code: http.StatusOK, data: g.version}
+	b.write(w, r)
+}
+
+// serveRoot lists the paths that are served.
+func (g *Gateway) serveRoot(w *response, r *http.Request, _ context.Context) {
+	if r.URL.Path != "/" {
+		plain(w, http.StatusNotFound, notFound)
+		return
+	}
+	list := []string{"/healthz", "/healthz/ping", "/livez", "/livez/ping", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/readyz/ping", "/version"}
+	if now := g.kinds.wait(r.Context()); now != nil {
+		list = append(list, now.documents.Paths()...)
+	}
+	slices.Sort(list)
+	data, err := json.MarshalIndent(map[string][]string{"paths": list}, "", "  ")
+	if err != nil {
+		g.fail(w, r, err)
+		return
+	}
+	b := body{contentType: contentTypeHeaders[media.JSON], code: http.StatusOK, data: data}
+	b.write(w, r)
+}
+
+func (g *Gateway) serveDiscovery(w *response, r *http.Request, ctx context.Context) {
+	now := g.kinds.wait(ctx)
+	if now == nil {
+		g.fail(w, r, errNotReady)
+		return
+	}
+	doc, acceptable := now.documents.Find(r.URL.Path, r.Header.Get("Accept"))
+	switch {
+	case doc == nil:
+		plain(w, http.StatusNotFound, notFound)
+		return
+	case !acceptable:
+		g.fail(w, r, errNotAcceptable)
+		return
+	}
+	h := w.Header()
+	h["Vary"] = varyAccept
+	if doc.ETag != "" {
+		h["Cache-Control"] = []string{"public"}
+		if notModified(w, r, doc.ETag) {
+			return
+		}
+	}
+	b := body{contentType: []string{doc.ContentType}, code: http.StatusOK}
+	b.setJSON(doc.Body, pretty(r))
+	b.write(w, r)
+}
+
+// notModified sets the ETag and answers 304 when the client has what it names.
+func notModified(w *response, r *http.Request, etag string) bool {
+	w.Header()["Etag"] = []string{etag}
+	for _, known := range strings.Split(r.Header.Get("If-None-Match"), ",") {
+		if known = strings.TrimPrefix(strings.TrimSpace(known), "W/"); known == etag || known == "*" {
+			w.WriteHeader(http.StatusNotModified)
+			return true
+		}
+	}
+	return false
+}

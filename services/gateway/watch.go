@@ -1,0 +1,167 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"k8s.io/apimachinery/pkg/fields"
+
+	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/services/gateway/media"
+)
+
+// leastWatch is how long a watch lasts at least when the client does not say; it is up to twice as long, so that
+// clients which started together do not come back together.
+const leastWatch = 30 * time.Minute
+
+// watchTypes are the content types of watch streams.
+var watchTypes = [...][]string{media.JSON: {media.ContentTypeJSON}, media.YAML: {media.ContentTypeJSON}, media.Protobuf: {media.ContentTypeProtobuf + ";stream=watch"}}
+
+// watch is one running stream of events.
+type watch struct {
+	w    *response
+	call *call
+	// format is how events are written; headers are sent when it is settled.
+	format  media.Type
+	scratch []byte
+}
+
+// headerEncoding is the header in which the API service may say that a kind has no protobuf form ("json").
+const headerEncoding = "encoding"
+
+// serveWatch streams events until the client, the API service, the time limit or the gateway's shutdown ends it.
+func (g *Gateway) serveWatch(w *response, c *call) {
+	req, timeout, err := watchRequest(c)
+	if err != nil {
+		g.fail(w, c.r, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, timeout)
+	defer cancel()
+	defer context.AfterFunc(g.drained, cancel)()
+	stream, err := g.resources.Watch(ctx, req)
+	if err != nil {
+		g.fail(w, c.r, err)
+		return
+	}
+	s := &watch{w: w, call: c, format: c.accepted.Type}
+	// The API service sends headers as soon as it accepts a watch. A stream that ends without any was refused, and its
+	// error is still in time to become the HTTP status.
+	md, err := stream.Header()
+	if err != nil {
+		g.endWatch(ctx, s, err)
+		return
+	}
+	if md != nil {
+		if c.accepted.JSONToo && slices.Contains(md[headerEncoding], "json") {
+			s.format = media.JSON
+		}
+		s.start()
+	}
+	for {
+		res, err := stream.Recv()
+		if err != nil {
+			g.endWatch(ctx, s, err)
+			return
+		}
+		s.start()
+		for _, ev := range res.GetEvents() {
+			if err := s.write(ev); err != nil {
+				return
+			}
+		}
+		w.Flush()
+	}
+}
+
+func watchRequest(c *call) (*apiv1.WatchRequest, time.Duration, error) {
+	q := c.query
+	req := &apiv1.WatchRequest{
+		Ref: c.ref(), LabelSelector: q.Get("labelSelector"), FieldSelector: q.Get("fieldSelector"), ResourceVersion: q.Get("resourceVersion"),
+		ResourceVersionMatch: q.Get("resourceVersionMatch"), AllowBookmarks: isTrue(q, "allowWatchBookmarks"), As: c.as,
+	}
+	if name := c.target.Name; name != "" {
+		req.Ref.Name, req.FieldSelector = "", fields.OneTermEqualSelector("metadata.name", name).String()
+	}
+	if q.Has("sendInitialEvents") {
+		initial := isTrue(q, "sendInitialEvents")
+		req.SendInitialEvents = &initial
+	}
+	seconds, err := integer(q, "timeoutSeconds")
+	if err != nil {
+		return nil, 0, err
+	}
+	if seconds > 0 && seconds < int64((1000*time.Hour).Seconds()) {
+		return req, time.Duration(seconds) * time.Second, nil
+	}
+	return req, leastWatch + rand.N(leastWatch), nil
+}
+
+// start sends the headers, once.
+func (s *watch) start() {
+	if s.w.code != 0 {
+		return
+	}
+	s.w.Header()["Content-Type"] = watchTypes[s.format]
+	s.w.WriteHeader(http.StatusOK)
+	s.w.Flush()
+}
+
+// write frames one event around the object's bytes as the API service encoded them.
+func (s *watch) write(ev *apiv1.WatchEvent) error {
+	obj := ev.GetObject()
+	data := obj.GetData()
+	protobuf := obj.GetEncoding() == apiv1.Encoding_ENCODING_PROTOBUF
+	if protobuf != (s.format == media.Protobuf) {
+		return fmt.Errorf("event of %s in encoding %s on a watch of %s", obj.GetKind(), obj.GetEncoding(), s.format)
+	}
+	if n := len(data); !protobuf && n > 0 && data[n-1] == '\n' {
+		data = data[:n-1]
+	}
+	head, tail := media.EventFrame(s.scratch[:0], s.format, ev)
+	if protobuf {
+		s.scratch = head
+	}
+	if _, err := s.w.Write(head); err != nil {
+		return err
+	}
+	if _, err := s.w.Write(data); err != nil {
+		return err
+	}
+	_, err := s.w.Write(tail)
+	return err
+}
+
+// endWatch ends a watch. A refusal that comes before anything was sent becomes the HTTP status. Later a Status of the
+// API service becomes the last event; whatever else happened, the stream just ends and the client watches again.
+func (g *Gateway) endWatch(ctx context.Context, s *watch, err error) {
+	over := ctx.Err() != nil || errors.Is(err, io.EOF)
+	if s.w.code == 0 && !over {
+		g.fail(s.w, s.call.r, err)
+		return
+	}
+	s.start()
+	if code := status.Code(err); over || code == codes.Unavailable || code == codes.Canceled {
+		return
+	}
+	st := statusOf(err)
+	ev := &apiv1.WatchEvent{Type: apiv1.WatchEvent_TYPE_ERROR, Object: &apiv1.Object{ApiVersion: "v1", Kind: "Status", Encoding: apiv1.Encoding_ENCODING_JSON}}
+	if s.format == media.Protobuf {
+		ev.Object.Encoding = apiv1.Encoding_ENCODING_PROTOBUF
+		ev.Object.Data, err = st.Marshal()
+	} else {
+		ev.Object.Data, err = json.Marshal(&st)
+	}
+	if err == nil {
+		_ = s.write(ev)
+	}
+}
