@@ -56,6 +56,9 @@ func (l *Leaf) due(now time.Time) bool {
 	return now.After(l.TLS.Leaf.NotAfter.Add(-life * 3 / 10))
 }
 
+// errMismatch: a certificate and a key on disk do not belong together, as after a crash between writing the two.
+var errMismatch = errors.New("certificate and key do not fit")
+
 type authority struct {
 	cert *x509.Certificate
 	key  crypto.Signer
@@ -145,7 +148,7 @@ func (a *authority) issue(spec Spec, now time.Time) (*Leaf, error) {
 func newLeaf(certPEM, keyPEM []byte) (*Leaf, error) {
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
-		return nil, fmt.Errorf("read a certificate: %w", err)
+		return nil, fmt.Errorf("%w: %w", errMismatch, err)
 	}
 	return &Leaf{CertPEM: certPEM, KeyPEM: keyPEM, TLS: pair}, nil
 }

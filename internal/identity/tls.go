@@ -7,26 +7,39 @@ import (
 	"time"
 )
 
-// renewing is a leaf certificate that is made at the first handshake and again when it is due.
+// renewing is a leaf certificate that is made at the first handshake and again when it is due. Where issue reads what
+// somebody else renews, it is asked at most once in every.
 type renewing struct {
 	issue func(now time.Time) (*Leaf, error)
+	every time.Duration
 
-	mu   sync.Mutex
-	leaf *Leaf
+	mu    sync.Mutex
+	leaf  *Leaf
+	asked time.Time
 }
 
 func (r *renewing) get() (*tls.Certificate, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	if r.leaf == nil || r.leaf.due(now) {
-		leaf, err := r.issue(now)
-		if err != nil {
-			return nil, err
-		}
+	if r.leaf != nil && (!r.leaf.due(now) && r.every == 0 || now.Sub(r.asked) < r.every) {
+		return &r.leaf.TLS, nil
+	}
+	leaf, err := r.issue(now)
+	r.asked = now
+	switch {
+	case err == nil:
 		r.leaf = leaf
+	case r.leaf == nil || now.After(r.leaf.TLS.Leaf.NotAfter):
+		return nil, err
 	}
 	return &r.leaf.TLS, nil
+}
+
+func (r *renewing) current() *Leaf {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.leaf
 }
 
 func (c *Cluster) renewing(spec Spec) *renewing {

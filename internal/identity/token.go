@@ -122,8 +122,10 @@ func keyID(public crypto.PublicKey) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
 }
 
-// privateClaims is the kubernetes.io claim.
+// privateClaims is the kubernetes.io claim, and on the way out the audiences: Kubernetes writes even a single one as a
+// list.
 type privateClaims struct {
+	Audiences  jwtAudiences `json:"aud,omitempty"`
 	Kubernetes struct {
 		Namespace      string `json:"namespace,omitempty"`
 		Node           *Ref   `json:"node,omitempty"`
@@ -133,15 +135,23 @@ type privateClaims struct {
 	} `json:"kubernetes.io"`
 }
 
+// jwtAudiences writes a list and reads a list or a single string.
+type jwtAudiences []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *jwtAudiences) UnmarshalJSON(data []byte) error {
+	return (*jwt.Audience)(a).UnmarshalJSON(data)
+}
+
 // Sign returns a new token and when it ends.
 func (t *Tokens) Sign(spec TokenSpec) (token string, expires time.Time, err error) {
 	now := time.Now().Truncate(time.Second)
 	expires = now.Add(spec.Life)
 	public := jwt.Claims{
-		Issuer: t.issuer, Subject: ServiceAccountUser(spec.Namespace, spec.ServiceAccount.Name), Audience: spec.Audiences,
+		Issuer: t.issuer, Subject: ServiceAccountUser(spec.Namespace, spec.ServiceAccount.Name),
 		Expiry: jwt.NewNumericDate(expires), NotBefore: jwt.NewNumericDate(now), IssuedAt: jwt.NewNumericDate(now), ID: uuid.NewString(),
 	}
-	var private privateClaims
+	private := privateClaims{Audiences: spec.Audiences}
 	private.Kubernetes.Namespace, private.Kubernetes.ServiceAccount = spec.Namespace, spec.ServiceAccount
 	private.Kubernetes.Pod, private.Kubernetes.Node, private.Kubernetes.Secret = spec.Pod, spec.Node, spec.Secret
 	token, err = jwt.Signed(t.signer).Claims(public).Claims(private).Serialize()
