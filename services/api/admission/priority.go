@@ -1,0 +1,92 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"karve.dev/karve/services/api/registry"
+)
+
+var gvkPriorityClass = schedulingv1.SchemeGroupVersion.WithKind("PriorityClass")
+
+// systemPriorities are the classes that every cluster has.
+var systemPriorities = map[string]int32{"system-node-critical": 2000001000, "system-cluster-critical": 2000000000}
+
+// priority works out the number that a pod's priority class stands for.
+type priority struct{ Reader }
+
+func (p priority) Admit(ctx context.Context, a *Attributes) error {
+	if a.Operation != Create || !a.Is("", "Pod") {
+		return nil
+	}
+	pod := a.Object.(*corev1.Pod)
+	class, err := p.class(ctx, pod.Spec.PriorityClassName)
+	if err != nil {
+		return apierrors.NewForbidden(a.GroupResource(), a.Name, err)
+	}
+	value, policy := int32(0), corev1.PreemptLowerPriority
+	if class != nil {
+		value, pod.Spec.PriorityClassName = class.Value, class.Name
+		if class.PreemptionPolicy != nil {
+			policy = *class.PreemptionPolicy
+		}
+	}
+	if pod.Spec.Priority != nil && *pod.Spec.Priority != value {
+		return apierrors.NewForbidden(a.GroupResource(), a.Name, fmt.Errorf("the integer value of priority (%d) must not be provided in pod spec; priority admission controller computed %d from the given PriorityClass name", *pod.Spec.Priority, value))
+	}
+	pod.Spec.Priority = &value
+	if pod.Spec.PreemptionPolicy == nil {
+		pod.Spec.PreemptionPolicy = &policy
+	}
+	return nil
+}
+
+// class returns the class with the name, or the global default, which may be nil.
+func (p priority) class(ctx context.Context, name string) (*schedulingv1.PriorityClass, error) {
+	if _, served := registry.Lookup(gvkPriorityClass); !served {
+		return builtinClass(name)
+	}
+	if name == "" {
+		return p.globalDefault(ctx)
+	}
+	obj, err := p.Read(ctx, gvkPriorityClass, "", name)
+	if apierrors.IsNotFound(err) {
+		return builtinClass(name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return obj.(*schedulingv1.PriorityClass), nil
+}
+
+func builtinClass(name string) (*schedulingv1.PriorityClass, error) {
+	if name == "" {
+		return nil, nil
+	}
+	value, ok := systemPriorities[name]
+	if !ok {
+		return nil, fmt.Errorf("no PriorityClass with name %s was found", name)
+	}
+	class := &schedulingv1.PriorityClass{Value: value}
+	class.Name = name
+	return class, nil
+}
+
+func (p priority) globalDefault(ctx context.Context) (*schedulingv1.PriorityClass, error) {
+	all, err := p.ReadAll(ctx, gvkPriorityClass, "")
+	if err != nil {
+		return nil, err
+	}
+	var best *schedulingv1.PriorityClass
+	for _, obj := range all {
+		c := obj.(*schedulingv1.PriorityClass)
+		if c.GlobalDefault && (best == nil || c.Value < best.Value) {
+			best = c
+		}
+	}
+	return best, nil
+}

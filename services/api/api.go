@@ -1,0 +1,120 @@
+// Package api is the API service: the only part of Karve that touches the store. Everything else is a gRPC client of
+// it.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/internal/identity"
+	"karve.dev/karve/services/api/admission"
+	"karve.dev/karve/services/api/authn"
+	"karve.dev/karve/services/api/authz"
+	"karve.dev/karve/services/api/registry"
+	"karve.dev/karve/services/api/server"
+	"karve.dev/karve/services/api/store"
+	"karve.dev/karve/services/api/watch"
+)
+
+// Config makes a Server.
+type Config struct {
+	// Store is opened and closed by the caller.
+	Store store.Store
+	// Tokens returns what signs and verifies service-account tokens; identity.Cluster's method of that name does.
+	Tokens func() (*identity.Tokens, error)
+	// Kinds are what is served; nil for all of the registry.
+	Kinds []*registry.Kind
+	// Metrics takes the service's metrics; nil for none.
+	Metrics prometheus.Registerer
+	// Log is nil for none.
+	Log *zap.Logger
+}
+
+// Server is the API service of one process.
+type Server struct {
+	config    Config
+	cache     *watch.Cache
+	authn     *authn.Authenticator
+	authz     *authz.Authorizer
+	resources *server.Server
+	intercept *server.Interceptors
+	ready     chan struct{}
+}
+
+// New returns an API service that answers once Run runs.
+func New(config Config) (*Server, error) {
+	if config.Store == nil {
+		return nil, errors.New("the API service needs a store")
+	}
+	if config.Log == nil {
+		config.Log = zap.NewNop()
+	}
+	if config.Kinds == nil {
+		config.Kinds = registry.All()
+	}
+	s := &Server{config: config, ready: make(chan struct{})}
+	s.cache = watch.New(watch.Config{Store: config.Store, Log: config.Log})
+	objects := &objects{s}
+	s.authz = authz.New(authz.Config{Pods: objects})
+	s.authn = authn.New(authn.Config{Tokens: config.Tokens, Objects: objects, Log: config.Log})
+	var err error
+	s.resources, err = server.New(context.Background(), server.Config{
+		Store: config.Store, Cache: s.cache, Kinds: config.Kinds, Authorizer: s.authz, Admission: admission.Default, Log: config.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := server.NewMetrics(config.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("register the API's metrics: %w", err)
+	}
+	s.intercept = &server.Interceptors{Authenticate: s.authenticate, Log: config.Log, Metrics: metrics}
+	return s, nil
+}
+
+func (s *Server) authenticate(ctx context.Context) (identity.User, error) {
+	caller, err := s.authn.Authenticate(ctx)
+	if err != nil {
+		return identity.User{}, err
+	}
+	return authn.Impersonate(ctx, s.authz, caller)
+}
+
+// Interceptors are what every call to the API runs in: the process's transport.Server is made with them.
+func (s *Server) Interceptors() (grpc.UnaryServerInterceptor, grpc.StreamServerInterceptor) {
+	return s.intercept.Unary, s.intercept.Stream
+}
+
+// Register adds the API's services.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	apiv1.RegisterResourceServiceServer(r, s.resources)
+}
+
+// Ready is closed when the API answers.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Run serves until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.cache.Run(ctx) })
+	g.Go(func() error {
+		select {
+		case <-s.cache.Ready():
+		case <-ctx.Done():
+			return nil
+		}
+		if err := s.bootstrap(ctx); err != nil {
+			return err
+		}
+		close(s.ready)
+		return nil
+	})
+	return g.Wait()
+}

@@ -1,0 +1,34 @@
+package api
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"karve.dev/karve/services/api/registry"
+)
+
+// namespaces are there from the start.
+var namespaces = []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}
+
+// bootstrap makes what every cluster has. It writes only what is missing.
+func (s *Server) bootstrap(ctx context.Context) error {
+	for _, name := range namespaces {
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		if err := s.ensure(ctx, ns); err != nil {
+			return fmt.Errorf("make namespace %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (s *Server) ensure(ctx context.Context, obj registry.Object) error {
+	err := s.resources.Insert(ctx, obj)
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,202 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/uuid"
+
+	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/services/api/admission"
+	"karve.dev/karve/services/api/codec"
+	"karve.dev/karve/services/api/registry"
+	"karve.dev/karve/services/api/store"
+)
+
+// nameTries is how often another name is drawn for generateName when the first is taken.
+const nameTries = 8
+
+// Create implements ResourceService.
+func (s *Server) Create(ctx context.Context, req *apiv1.CreateRequest) (*apiv1.Result, error) {
+	r, err := s.begin(ctx, req.GetRef(), "create")
+	if err != nil {
+		return nil, err
+	}
+	if r.subresource != "" {
+		return s.createSubresource(ctx, r, req)
+	}
+	if r.collection == nil {
+		return s.createVirtual(ctx, r, req)
+	}
+	obj, err := r.decodeNew(req)
+	if err != nil {
+		return nil, err
+	}
+	it, err := s.insertNamed(ctx, r, obj, req.GetOptions().GetDryRun())
+	if err != nil {
+		return nil, err
+	}
+	res, err := r.answer(&it, req.GetAs())
+	if err == nil {
+		res.Created = true
+	}
+	return res, err
+}
+
+// decodeNew reads the object of a create and empties what only the server sets.
+func (r *request) decodeNew(req *apiv1.CreateRequest) (registry.Object, error) {
+	strict, err := strictnessOf(req.GetOptions())
+	if err != nil {
+		return nil, err
+	}
+	obj := r.New()
+	if err := r.decodeBody(req.GetObject(), r.GroupVersionKind, obj, strict); err != nil {
+		return nil, err
+	}
+	if err := r.matchNamespace(obj); err != nil {
+		return nil, err
+	}
+	if obj.GetResourceVersion() != "" {
+		return nil, apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
+	}
+	obj.SetUID("")
+	obj.SetCreationTimestamp(metav1.Time{})
+	obj.SetDeletionTimestamp(nil)
+	obj.SetDeletionGracePeriodSeconds(nil)
+	obj.SetSelfLink("")
+	obj.SetManagedFields(nil)
+	return obj, nil
+}
+
+// matchNamespace puts obj into the namespace of the request; one that says otherwise is refused.
+func (r *request) matchNamespace(obj registry.Object) error {
+	if !r.Namespaced {
+		obj.SetNamespace("")
+		return nil
+	}
+	if said := obj.GetNamespace(); said != "" && said != r.namespace {
+		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
+	obj.SetNamespace(r.namespace)
+	return nil
+}
+
+// insertNamed stores a new object. With generateName it draws names until one is free.
+func (s *Server) insertNamed(ctx context.Context, r *request, obj registry.Object, dryRun bool) (item, error) {
+	if obj.GetName() != "" || obj.GetGenerateName() == "" {
+		return s.insert(ctx, r, obj, dryRun)
+	}
+	for try := 1; ; try++ {
+		named := obj.DeepCopyObject().(registry.Object)
+		named.SetName(generated(obj.GetGenerateName()))
+		it, err := s.insert(ctx, r, named, dryRun)
+		if !apierrors.IsAlreadyExists(err) {
+			return it, err
+		}
+		if try == nameTries {
+			return it, apierrors.NewGenerateNameConflict(r.groupResource(), named.GetName(), 1)
+		}
+	}
+}
+
+const (
+	maxNameLength   = 63
+	generatedSuffix = 5
+)
+
+func generated(base string) string {
+	return base[:min(len(base), maxNameLength-generatedSuffix)] + rand.String(generatedSuffix)
+}
+
+// insert carries a new object through defaults, admission and validation into the store.
+func (s *Server) insert(ctx context.Context, r *request, obj registry.Object, dryRun bool) (item, error) {
+	r.name = obj.GetName()
+	r.Default(obj)
+	attrs := &admission.Attributes{
+		Operation: admission.Create, Kind: r.Kind, Namespace: r.namespace, Name: r.name, Object: obj, User: r.user, DryRun: dryRun,
+	}
+	if err := s.admission.Admit(ctx, attrs); err != nil {
+		return item{}, err
+	}
+	obj.SetUID(uuid.NewUUID())
+	obj.SetCreationTimestamp(metav1.NewTime(r.now).Rfc3339Copy())
+	r.PrepareCreate(obj)
+	if err := r.validateNew(obj); err != nil {
+		return item{}, err
+	}
+	if r.Warnings != nil {
+		r.warn(r.Warnings(obj, nil)...)
+	}
+	if err := s.admission.Validate(ctx, attrs); err != nil {
+		return item{}, err
+	}
+	return s.store0(ctx, r, obj, dryRun)
+}
+
+func (s *Server) store0(ctx context.Context, r *request, obj registry.Object, dryRun bool) (item, error) {
+	if dryRun {
+		return s.insertDry(ctx, r, obj)
+	}
+	for try := 1; ; try++ {
+		side, err := s.plan(ctx, r, obj, nil)
+		if err != nil {
+			return item{}, err
+		}
+		value, err := codec.Encode(r.GroupVersionKind, obj)
+		if err != nil {
+			return item{}, apierrors.NewInternalError(err)
+		}
+		revision, err := s.store.Commit(ctx, append([]store.Op{{Key: r.key(), Value: value}}, side...)...)
+		if err == nil {
+			obj.SetResourceVersion(codec.FormatRevision(revision))
+			return item{value: value, revision: revision, obj: obj}, nil
+		}
+		if err = r.commitError(err, try); err != nil {
+			return item{}, err
+		}
+	}
+}
+
+// insertDry does what a create would have done but for the storing.
+func (s *Server) insertDry(ctx context.Context, r *request, obj registry.Object) (item, error) {
+	if _, err := s.fetch(ctx, r); err == nil {
+		return item{}, errExists(r)
+	} else if !apierrors.IsNotFound(err) {
+		return item{}, err
+	}
+	value, err := codec.Encode(r.GroupVersionKind, obj)
+	return item{value: value, obj: obj}, err
+}
+
+// sideTries bounds how often a hook plans anew because somebody else was faster.
+const sideTries = 16
+
+// commitError judges a failed commit of a create: nil means that it is worth another try.
+func (r *request) commitError(err error, try int) error {
+	var failed *store.FailedOpError
+	if !errors.As(err, &failed) {
+		return fmt.Errorf("store %s: %w", r.Resource, err)
+	}
+	if failed.Index == 0 {
+		return errExists(r)
+	}
+	if try < sideTries {
+		return nil
+	}
+	return apierrors.NewServerTimeout(r.groupResource(), "create", 1)
+}
+
+// plan asks the kind's hook for what is committed together with a write.
+func (s *Server) plan(ctx context.Context, r *request, obj, old registry.Object) ([]store.Op, error) {
+	hook := s.config.Hooks[r.GroupKind()]
+	if hook == nil {
+		return nil, nil
+	}
+	return hook.Plan(ctx, obj, old)
+}
+
+func errExists(r *request) error { return apierrors.NewAlreadyExists(r.groupResource(), r.name) }

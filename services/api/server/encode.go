@@ -1,0 +1,175 @@
+package server
+
+import (
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/services/api/codec"
+	"karve.dev/karve/services/api/watch"
+)
+
+// The encodings that entries of the cache share.
+const (
+	formBody      watch.Form = "json"       // an object's JSON without kind
+	formAlone     watch.Form = "json+kind"  // the same with kind, for watchers
+	formWire      watch.Form = "proto"      // protobuf with the resourceVersion, for watchers
+	formMeta      watch.Form = "json/meta"  // the JSON of a PartialObjectMetadata with kind
+	formWireMeta  watch.Form = "proto/meta" // its protobuf
+	metaGroup                = "meta.k8s.io"
+	protobuf                 = apiv1.Encoding_ENCODING_PROTOBUF
+	json_                    = apiv1.Encoding_ENCODING_JSON
+	includeNone              = string(metav1.IncludeNone)
+	includeObject            = string(metav1.IncludeObject)
+)
+
+var (
+	gvkPartial     = schema.GroupVersionKind{Group: metaGroup, Version: "v1", Kind: "PartialObjectMetadata"}
+	gvkPartialList = schema.GroupVersionKind{Group: metaGroup, Version: "v1", Kind: "PartialObjectMetadataList"}
+	gvkTable       = schema.GroupVersionKind{Group: metaGroup, Version: "v1", Kind: "Table"}
+	gvkStatus      = schema.GroupVersionKind{Version: "v1", Kind: "Status"}
+)
+
+// encoding is the one that objects of the kind are answered in.
+func (sv *served) encoding(as *apiv1.Representation) apiv1.Encoding {
+	if as.GetEncoding() == json_ || !sv.protobuf || as.GetForm() == apiv1.Form_FORM_TABLE {
+		return json_
+	}
+	return protobuf
+}
+
+func envelope(gvk schema.GroupVersionKind, encoding apiv1.Encoding, data []byte) *apiv1.Object {
+	return &apiv1.Object{ApiVersion: gvk.GroupVersion().String(), Kind: gvk.Kind, Encoding: encoding, Data: data}
+}
+
+// answer is the result of a call about one object.
+func (r *request) answer(it *item, as *apiv1.Representation) (*apiv1.Result, error) {
+	env, err := r.envelope(it, as, r.now)
+	if err != nil {
+		return nil, err
+	}
+	return &apiv1.Result{Object: env, Warnings: r.allWarnings()}, nil
+}
+
+// envelope encodes one object in the shape that a client asks for.
+func (sv *served) envelope(it *item, as *apiv1.Representation, now time.Time) (*apiv1.Object, error) {
+	encoding := sv.encoding(as)
+	switch as.GetForm() {
+	case apiv1.Form_FORM_TABLE:
+		return sv.tableOf(it, as, now)
+	case apiv1.Form_FORM_METADATA:
+		data, err := sv.metadata(it, encoding)
+		return envelope(gvkPartial, encoding, data), err
+	}
+	if encoding == json_ {
+		body, err := sv.body(it)
+		if err != nil {
+			return nil, err
+		}
+		return envelope(sv.GroupVersionKind, encoding, codec.WithKind(sv.GroupVersionKind, body)), nil
+	}
+	raw, _, err := codec.Raw(it.value)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	return envelope(sv.GroupVersionKind, encoding, codec.AppendProtobuf(make([]byte, 0, len(raw)+codec.ItemOverhead), raw, it.revision)), nil
+}
+
+// body returns an object's JSON without kind, shared through the cache where it comes from there.
+func (sv *served) body(it *item) ([]byte, error) {
+	if it.entry == nil {
+		return sv.encodeBody(*it)
+	}
+	return it.entry.Encoded(formBody, func(e *watch.Entry) ([]byte, error) { return sv.encodeBody(entryItem(e)) })
+}
+
+func (sv *served) encodeBody(it item) ([]byte, error) {
+	obj, err := it.object(sv.Kind)
+	if err != nil {
+		return nil, err
+	}
+	return codec.Body(obj)
+}
+
+// metadata returns the PartialObjectMetadata of an object.
+func (sv *served) metadata(it *item, encoding apiv1.Encoding) ([]byte, error) {
+	if encoding == protobuf {
+		raw, _, err := codec.Raw(it.value)
+		if err == nil {
+			raw, err = codec.MetadataOnly(raw)
+		}
+		return codec.AppendProtobuf(nil, raw, it.revision), err
+	}
+	if it.entry == nil {
+		return sv.encodeMetadata(*it)
+	}
+	return it.entry.Encoded(formMeta, func(e *watch.Entry) ([]byte, error) { return sv.encodeMetadata(entryItem(e)) })
+}
+
+func (sv *served) encodeMetadata(it item) ([]byte, error) {
+	partial, err := sv.partial(it)
+	if err != nil {
+		return nil, err
+	}
+	return codec.EncodeJSON(gvkPartial, partial)
+}
+
+func (sv *served) partial(it item) (*metav1.PartialObjectMetadata, error) {
+	raw, isProto, err := codec.Raw(it.value)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	out := &metav1.PartialObjectMetadata{}
+	if isProto {
+		if raw, err = codec.MetadataOnly(raw); err == nil {
+			err = out.Unmarshal(raw)
+		}
+	} else {
+		obj, objErr := it.object(sv.Kind)
+		if objErr != nil {
+			return nil, objErr
+		}
+		out.ObjectMeta = metav1.ObjectMeta{}
+		copyMeta(&out.ObjectMeta, obj)
+	}
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	out.ResourceVersion = codec.FormatRevision(it.revision)
+	return out, nil
+}
+
+// copyMeta fills metadata from any object.
+func copyMeta(into *metav1.ObjectMeta, obj metav1.Object) {
+	into.Name, into.GenerateName, into.Namespace = obj.GetName(), obj.GetGenerateName(), obj.GetNamespace()
+	into.UID, into.Generation, into.CreationTimestamp = obj.GetUID(), obj.GetGeneration(), obj.GetCreationTimestamp()
+	into.DeletionTimestamp, into.DeletionGracePeriodSeconds = obj.GetDeletionTimestamp(), obj.GetDeletionGracePeriodSeconds()
+	into.Labels, into.Annotations, into.OwnerReferences = obj.GetLabels(), obj.GetAnnotations(), obj.GetOwnerReferences()
+	into.Finalizers, into.ManagedFields = obj.GetFinalizers(), obj.GetManagedFields()
+}
+
+// encodeObject encodes an object that is not stored as it is (a Status, a Scale, a review).
+func encodeObject(gvk schema.GroupVersionKind, obj runtime.Object, as *apiv1.Representation) (*apiv1.Object, error) {
+	if as.GetEncoding() != json_ && codec.HasProtobuf(obj) {
+		data, err := codec.Marshal(obj)
+		return envelope(gvk, protobuf, data), err
+	}
+	data, err := codec.EncodeJSON(gvk, obj)
+	return envelope(gvk, json_, data), err
+}
+
+// success is the answer to a call that has no object to show.
+func (r *request) success(as *apiv1.Representation, uid types.UID) (*apiv1.Result, error) {
+	status := &metav1.Status{Status: metav1.StatusSuccess, Details: &metav1.StatusDetails{
+		Name: r.name, Group: r.Group, Kind: r.Resource, UID: uid,
+	}}
+	env, err := encodeObject(gvkStatus, status, as)
+	return &apiv1.Result{Object: env, Warnings: r.allWarnings()}, err
+}
+
+func (r *request) allWarnings() []string { return append(r.warnings, r.tryWarnings...) }

@@ -1,0 +1,59 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"karve.dev/karve/services/api/codec"
+	"karve.dev/karve/services/api/registry"
+	"karve.dev/karve/services/api/store"
+	"karve.dev/karve/services/api/watch"
+)
+
+// item is one object at one revision on its way to a client. Obj is set where somebody has decoded it already, entry
+// where it comes from the cache, whose encodings are shared.
+type item struct {
+	value    []byte
+	revision int64
+	entry    *watch.Entry
+	obj      registry.Object
+}
+
+func entryItem(e *watch.Entry) item { return item{value: e.Value, revision: e.Revision, entry: e} }
+
+// object returns the decoded object, which belongs to the caller of the first call.
+func (it *item) object(k *registry.Kind) (registry.Object, error) {
+	if it.obj != nil {
+		return it.obj, nil
+	}
+	obj := k.New()
+	if err := codec.Decode(it.value, it.revision, obj); err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	it.obj = obj
+	return obj, nil
+}
+
+// fetch reads an object from the store, where nothing is newer.
+func (s *Server) fetch(ctx context.Context, r *request) (item, error) {
+	kv, err := s.store.Get(ctx, r.key())
+	if errors.Is(err, store.ErrNotFound) {
+		return item{}, r.notFound()
+	}
+	if err != nil {
+		return item{}, fmt.Errorf("read %s: %w", r.Resource, err)
+	}
+	return item{value: kv.Value, revision: kv.Revision}, nil
+}
+
+// recent reads an object from the cache, or from the store when the cache does not have it (yet). Cached tells which.
+func (s *Server) recent(ctx context.Context, r *request) (it item, cached bool, err error) {
+	if e, ok := r.collection.Get(r.namespace, r.name); ok {
+		return entryItem(e), true, nil
+	}
+	it, err = s.fetch(ctx, r)
+	return it, false, err
+}

@@ -1,0 +1,123 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/services/api/codec"
+	"karve.dev/karve/services/api/watch"
+)
+
+// List implements ResourceService.
+func (s *Server) List(ctx context.Context, req *apiv1.ListRequest) (*apiv1.Result, error) {
+	r, err := s.begin(ctx, req.GetRef(), "list", req.GetFieldSelector())
+	if err != nil {
+		return nil, err
+	}
+	predicate, err := r.predicate(req.GetLabelSelector(), req.GetFieldSelector(), r.name)
+	if err != nil {
+		return nil, err
+	}
+	page, err := s.page(ctx, r, req, predicate)
+	if err != nil {
+		return nil, err
+	}
+	meta := metav1.ListMeta{ResourceVersion: codec.FormatRevision(page.Revision)}
+	if page.Next != "" {
+		meta.Continue = continueToken(page.Revision, page.Next)
+		if page.Remaining >= 0 {
+			meta.RemainingItemCount = &page.Remaining
+		}
+	}
+	env, err := r.encodeList(meta, page.Entries, req.GetAs())
+	if err != nil {
+		return nil, err
+	}
+	return &apiv1.Result{Object: env, Warnings: r.warnings}, nil
+}
+
+func (r *request) encodeList(meta metav1.ListMeta, entries []*watch.Entry, as *apiv1.Representation) (*apiv1.Object, error) {
+	encoding := r.encoding(as)
+	listKind := r.GroupVersion().WithKind(r.Kind.Kind + "List")
+	switch as.GetForm() {
+	case apiv1.Form_FORM_TABLE:
+		return r.table(meta, entries, as, r.now, true)
+	case apiv1.Form_FORM_METADATA:
+		listKind = gvkPartialList
+		if encoding == protobuf {
+			return metadataList(meta, entries)
+		}
+		return jsonList(listKind, meta, entries, func(it *item) ([]byte, error) { return r.metadata(it, json_) })
+	}
+	if encoding == json_ {
+		return jsonList(listKind, meta, entries, r.body)
+	}
+	return protobufList(listKind, meta, entries)
+}
+
+func protobufList(gvk schema.GroupVersionKind, meta metav1.ListMeta, entries []*watch.Entry) (*apiv1.Object, error) {
+	size := 0
+	for _, e := range entries {
+		size += len(e.Value) + codec.ItemOverhead
+	}
+	list, err := codec.NewList(meta, size)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	for _, e := range entries {
+		raw, _, err := codec.Raw(e.Value)
+		if err != nil {
+			return nil, apierrors.NewInternalError(err)
+		}
+		list.Add(raw, e.Revision)
+	}
+	return envelope(gvk, protobuf, list.Bytes()), nil
+}
+
+func metadataList(meta metav1.ListMeta, entries []*watch.Entry) (*apiv1.Object, error) {
+	list, err := codec.NewList(meta, 512*len(entries))
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	for _, e := range entries {
+		raw, _, err := codec.Raw(e.Value)
+		if err == nil {
+			raw, err = codec.MetadataOnly(raw)
+		}
+		if err != nil {
+			return nil, apierrors.NewInternalError(err)
+		}
+		list.Add(raw, e.Revision)
+	}
+	return envelope(gvkPartialList, protobuf, list.Bytes()), nil
+}
+
+// jsonList joins the JSON of the items: each is encoded once and shared while the cache keeps it.
+func jsonList(gvk schema.GroupVersionKind, meta metav1.ListMeta, entries []*watch.Entry, encode func(*item) ([]byte, error)) (*apiv1.Object, error) {
+	head, err := json.Marshal(&meta)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	bodies := make([][]byte, len(entries))
+	size := 128 + len(head)
+	for i, e := range entries {
+		it := entryItem(e)
+		if bodies[i], err = encode(&it); err != nil {
+			return nil, err
+		}
+		size += len(bodies[i]) + 1
+	}
+	out := append(make([]byte, 0, size), codec.ListHead(gvk, head)...)
+	for i, body := range bodies {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, body...)
+	}
+	return envelope(gvk, json_, append(out, ']', '}')), nil
+}

@@ -1,0 +1,130 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"karve.dev/karve/services/api/codec"
+	"karve.dev/karve/services/api/registry"
+	"karve.dev/karve/services/api/store"
+)
+
+// outcome is what a change makes of an object.
+type outcome struct {
+	// next is what to store, or, with remove, the last state of what is deleted.
+	next   registry.Object
+	remove bool
+}
+
+// changed is the outcome as it is in the store.
+type changed struct {
+	item
+	removed bool
+}
+
+// modify reads an object, lets fn decide what becomes of it, and stores that if nobody else was faster; else it
+// begins again. The object may come from the cache first, so a refusal of fn counts only when the object is the
+// newest. fn may be called several times and may keep or change old. A change that changes nothing is not stored.
+func (s *Server) modify(ctx context.Context, r *request, dryRun bool, fn func(old registry.Object) (outcome, error)) (changed, error) {
+	it, cached, err := s.recent(ctx, r)
+	for try := 1; err == nil; try++ {
+		var done changed
+		var retry error
+		done, retry, err = s.attempt(ctx, r, it, dryRun, fn)
+		if err == nil && retry == nil {
+			return done, nil
+		}
+		if err != nil && !cached {
+			return changed{}, err
+		}
+		if ctx.Err() != nil {
+			return changed{}, ctx.Err()
+		}
+		refusal := err
+		var fresh item
+		if fresh, err = s.fetch(ctx, r); err == nil && refusal != nil && fresh.revision == it.revision {
+			return changed{}, refusal
+		}
+		it, cached = fresh, false
+	}
+	return changed{}, err
+}
+
+// attempt tries to change the object as it stands. Retry is set when somebody else was faster.
+func (s *Server) attempt(ctx context.Context, r *request, it item, dryRun bool, fn func(old registry.Object) (outcome, error)) (done changed, retry, err error) {
+	base := item{value: it.value, revision: it.revision}
+	old, err := base.object(r.Kind)
+	if err != nil {
+		return done, nil, err
+	}
+	out, err := fn(old)
+	if err != nil {
+		return done, nil, err
+	}
+	if !out.remove && finished(out.next) {
+		out.remove = true
+	}
+	side, err := s.planChange(ctx, r, out, it)
+	if err != nil {
+		return done, nil, err
+	}
+	value, err := codec.Encode(r.GroupVersionKind, out.next)
+	if err != nil {
+		return done, nil, apierrors.NewInternalError(err)
+	}
+	if !out.remove && bytes.Equal(value, it.value) {
+		return changed{item: it}, nil, nil
+	}
+	done = changed{item: item{value: value, revision: it.revision, obj: out.next}, removed: out.remove}
+	if dryRun {
+		return done, nil, nil
+	}
+	op := store.Op{Key: r.key(), Value: value, Expected: it.revision}
+	if out.remove {
+		op.Value = nil
+	}
+	revision, err := s.store.Commit(ctx, append([]store.Op{op}, side...)...)
+	var failed *store.FailedOpError
+	if errors.As(err, &failed) {
+		return done, err, nil
+	}
+	if err != nil {
+		return done, nil, fmt.Errorf("store %s: %w", r.Resource, err)
+	}
+	done.revision = revision
+	out.next.SetResourceVersion(codec.FormatRevision(revision))
+	return done, nil, nil
+}
+
+func (s *Server) planChange(ctx context.Context, r *request, out outcome, it item) ([]store.Op, error) {
+	if s.config.Hooks[r.GroupKind()] == nil {
+		return nil, nil
+	}
+	// The hook gets the object as it is stored: fn may have changed the copy that it was given.
+	base := item{value: it.value, revision: it.revision}
+	old, err := base.object(r.Kind)
+	if err != nil {
+		return nil, err
+	}
+	if out.remove {
+		return s.plan(ctx, r, nil, old)
+	}
+	return s.plan(ctx, r, out.next, old)
+}
+
+// finished reports whether nothing keeps a terminating object any more.
+func finished(obj registry.Object) bool {
+	if obj.GetDeletionTimestamp() == nil || len(obj.GetFinalizers()) > 0 {
+		return false
+	}
+	if grace := obj.GetDeletionGracePeriodSeconds(); grace != nil && *grace > 0 {
+		return false
+	}
+	ns, ok := obj.(*corev1.Namespace)
+	return !ok || len(ns.Spec.Finalizers) == 0
+}

@@ -1,0 +1,159 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	sigsjson "sigs.k8s.io/json"
+
+	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/services/api/codec"
+	"karve.dev/karve/services/api/registry"
+)
+
+// Patch implements ResourceService.
+func (s *Server) Patch(ctx context.Context, req *apiv1.PatchRequest) (*apiv1.Result, error) {
+	r, err := s.begin(ctx, req.GetRef(), "patch")
+	if err != nil {
+		return nil, err
+	}
+	strict, err := strictnessOf(req.GetOptions())
+	if err != nil {
+		return nil, err
+	}
+	apply, err := newPatch(req, r.New)
+	if err != nil {
+		return nil, err
+	}
+	if r.subresource == "scale" {
+		return s.patchScale(ctx, r, req, strict)
+	}
+	write, err := r.writer()
+	if err != nil {
+		return nil, err
+	}
+	done, err := s.modify(ctx, r, req.GetOptions().GetDryRun(), func(old registry.Object) (outcome, error) {
+		obj, err := r.patched(old, apply, strict)
+		if err != nil {
+			return outcome{}, err
+		}
+		return s.replace(ctx, r, write, obj, old, req.GetOptions().GetDryRun())
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.answer(&done.item, req.GetAs())
+}
+
+// patchFunc turns an object's JSON into the patched JSON.
+type patchFunc func(original []byte) ([]byte, error)
+
+// newPatch parses a patch once, for all attempts to apply it. Empty makes an object that has the patched type's tags.
+func newPatch(req *apiv1.PatchRequest, empty func() registry.Object) (patchFunc, error) {
+	patch := req.GetPatch()
+	if len(patch) > maxBody {
+		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", maxBody))
+	}
+	switch req.GetType() {
+	case apiv1.PatchType_PATCH_TYPE_JSON:
+		return jsonPatch(patch)
+	case apiv1.PatchType_PATCH_TYPE_MERGE:
+		if err := wantObject(patch); err != nil {
+			return nil, err
+		}
+		return func(original []byte) ([]byte, error) { return jsonpatch.MergePatch(original, patch) }, nil
+	case apiv1.PatchType_PATCH_TYPE_STRATEGIC_MERGE:
+		if err := wantObject(patch); err != nil {
+			return nil, err
+		}
+		return func(original []byte) ([]byte, error) {
+			return strategicpatch.StrategicMergePatch(original, patch, empty())
+		}, nil
+	case apiv1.PatchType_PATCH_TYPE_APPLY:
+		return nil, unsupportedPatch("server-side apply is not supported yet")
+	}
+	return nil, unsupportedPatch("the patch type is not supported")
+}
+
+// maxPatchOps bounds a JSON patch, as Kubernetes does.
+const maxPatchOps = 10000
+
+func jsonPatch(patch []byte) (patchFunc, error) {
+	ops, err := jsonpatch.DecodePatch(patch)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	if len(ops) > maxPatchOps {
+		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOps, len(ops)))
+	}
+	return func(original []byte) ([]byte, error) { return ops.Apply(original) }, nil
+}
+
+func wantObject(patch []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(patch, &fields); err != nil {
+		return apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+	}
+	return nil
+}
+
+func unsupportedPatch(text string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType, Message: text,
+	}}
+}
+
+// patched applies a patch to old, which stays as it is.
+func (r *request) patched(old registry.Object, apply patchFunc, strict strictness) (registry.Object, error) {
+	obj := r.New()
+	if err := r.patchInto(obj, old, r.GroupVersionKind, apply, strict); err != nil {
+		return nil, err
+	}
+	if err := r.matchNamespace(obj); err != nil {
+		return nil, err
+	}
+	if obj.GetName() != r.name {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), r.name))
+	}
+	r.Default(obj)
+	return obj, nil
+}
+
+// patchInto applies a patch to old's JSON and reads the outcome into an empty object.
+func (r *request) patchInto(into, old runtime.Object, gvk schema.GroupVersionKind, apply patchFunc, strict strictness) error {
+	original, err := codec.EncodeJSON(gvk, old)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	out, err := apply(original)
+	if err != nil {
+		return apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
+	}
+	found, err := sigsjson.UnmarshalStrict(out, into)
+	if err == nil && strict == strictUnknown && len(found) > 0 {
+		err = runtime.NewStrictDecodingError(found)
+	}
+	if err != nil {
+		bad := field.Invalid(field.NewPath("patch"), string(bytes.TrimSpace(out)), err.Error())
+		return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{bad})
+	}
+	r.warnings = nil
+	if strict == warnUnknown {
+		for _, e := range found {
+			r.warn(e.Error())
+		}
+	}
+	said := into.GetObjectKind().GroupVersionKind()
+	into.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	return checkKind(gvk, said.GroupVersion().String(), said.Kind)
+}

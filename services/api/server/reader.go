@@ -1,0 +1,55 @@
+package server
+
+import (
+	"context"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"karve.dev/karve/services/api/admission"
+	"karve.dev/karve/services/api/registry"
+	"karve.dev/karve/services/api/watch"
+)
+
+var _ admission.Reader = (*Server)(nil)
+
+// Read implements admission.Reader: from the cache, or from the store when the cache has nothing by that name.
+func (s *Server) Read(ctx context.Context, gvk schema.GroupVersionKind, namespace, name string) (registry.Object, error) {
+	sv, ok := s.lookup(gvk)
+	if !ok || sv.collection == nil {
+		return nil, apierrors.NewNotFound(schema.GroupResource{Group: gvk.Group, Resource: gvk.Kind}, name)
+	}
+	r := &request{served: sv, namespace: namespace, name: name}
+	it, _, err := s.recent(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return it.object(sv.Kind)
+}
+
+// ReadAll implements admission.Reader.
+func (s *Server) ReadAll(_ context.Context, gvk schema.GroupVersionKind, namespace string) ([]registry.Object, error) {
+	sv, ok := s.lookup(gvk)
+	if !ok || sv.collection == nil {
+		return nil, nil
+	}
+	page := sv.collection.List(watch.Query{Namespace: namespace})
+	out := make([]registry.Object, len(page.Entries))
+	for i, e := range page.Entries {
+		it := entryItem(e)
+		var err error
+		if out[i], err = it.object(sv.Kind); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// Collection returns where the cache holds a kind's objects; nil when it is not served or not stored.
+func (s *Server) Collection(gvk schema.GroupVersionKind) *watch.Collection {
+	sv, ok := s.lookup(gvk)
+	if !ok {
+		return nil
+	}
+	return sv.collection
+}

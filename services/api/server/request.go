@@ -1,0 +1,100 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/internal/identity"
+	"karve.dev/karve/services/api/authz"
+)
+
+// request is one call after authorization: the kind that it is about and who asks.
+type request struct {
+	*served
+	namespace, name, subresource string
+	user                         identity.User
+	now                          time.Time
+	warnings                     []string
+	// tryWarnings are those of the newest attempt of a change that may be tried several times.
+	tryWarnings []string
+}
+
+// begin finds the kind that a call names, checks that the reference makes sense for it, and authorizes the verb.
+func (s *Server) begin(ctx context.Context, ref *apiv1.ObjectRef, verb string, fieldSelector ...string) (*request, error) {
+	gv, err := schema.ParseGroupVersion(ref.GetApiVersion())
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	sv, ok := s.lookup(gv.WithKind(ref.GetKind()))
+	if !ok {
+		return nil, errUnknownKind()
+	}
+	user, _ := identity.UserFrom(ctx)
+	r := &request{served: sv, namespace: ref.GetNamespace(), name: ref.GetName(), subresource: ref.GetSubresource(), user: user, now: time.Now()}
+	attrs := authz.Attributes{
+		User: user, Verb: verb, Group: gv.Group, Version: gv.Version, Resource: sv.Resource,
+		Subresource: r.subresource, Namespace: r.namespace, Name: r.name,
+	}
+	if len(fieldSelector) > 0 {
+		attrs.FieldSelector = fieldSelector[0]
+	}
+	if err := s.authorize(ctx, attrs); err != nil {
+		return nil, err
+	}
+	return r, r.check(verb)
+}
+
+func (s *Server) authorize(ctx context.Context, attrs authz.Attributes) error {
+	allowed, reason, err := s.config.Authorizer.Authorize(ctx, attrs)
+	if err != nil {
+		return apierrors.NewInternalError(fmt.Errorf("authorize: %w", err))
+	}
+	if !allowed {
+		return authz.Forbidden(attrs, reason)
+	}
+	return nil
+}
+
+func (r *request) check(verb string) error {
+	if r.collection == nil && verb != "create" {
+		return apierrors.NewMethodNotSupported(r.groupResource(), verb)
+	}
+	if !r.Namespaced && r.namespace != "" && !(r.Resource == "namespaces" && r.namespace == r.name) {
+		return apierrors.NewBadRequest("namespace may not be set for " + r.Resource)
+	}
+	switch verb {
+	case "list", "watch", "deletecollection":
+		return nil
+	}
+	if r.Namespaced && r.namespace == "" {
+		return apierrors.NewBadRequest("an empty namespace may not be set")
+	}
+	if verb != "create" && r.name == "" {
+		return apierrors.NewBadRequest("name must be provided")
+	}
+	return nil
+}
+
+func (r *request) groupResource() schema.GroupResource {
+	return schema.GroupResource{Group: r.Group, Resource: r.Resource}
+}
+
+func (r *request) key() string { return r.collection.Key(r.namespace, r.name) }
+
+func (r *request) notFound() error { return apierrors.NewNotFound(r.groupResource(), r.name) }
+
+func (r *request) warn(texts ...string) { r.warnings = append(r.warnings, texts...) }
+
+// errUnknownKind is what Kubernetes answers where nothing is served.
+func errUnknownKind() error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: 404, Reason: metav1.StatusReasonNotFound,
+		Message: "the server could not find the requested resource", Details: &metav1.StatusDetails{},
+	}}
+}

@@ -1,0 +1,165 @@
+// Package server is the API's request chain: authenticate → authorize → decode → default → mutate → validate → store →
+// encode, with one file a verb. It serves ResourceService, DiscoveryService, SystemService and PodAccessService.
+//
+// Errors are Kubernetes StatusErrors until they leave through the interceptors.
+package server
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/services/api/admission"
+	"karve.dev/karve/services/api/authz"
+	"karve.dev/karve/services/api/codec"
+	"karve.dev/karve/services/api/registry"
+	"karve.dev/karve/services/api/store"
+	"karve.dev/karve/services/api/watch"
+)
+
+// Prefix begins every object's key in the store.
+const Prefix = "/registry/"
+
+// Authorizer decides who may do what; *authz.Authorizer is one.
+type Authorizer interface {
+	Authorize(ctx context.Context, attrs authz.Attributes) (allowed bool, reason string, err error)
+}
+
+// Hook takes part in the writes of some kinds: it may complete obj and adds ops that are committed together with it
+// (address reservations, say). Obj is nil when old is deleted, old when obj is created. Plan is called again when the
+// commit failed on an op of its own.
+type Hook interface {
+	Plan(ctx context.Context, obj, old registry.Object) ([]store.Op, error)
+}
+
+// Config makes a Server; all but Hooks, Reviews and Tokens are required.
+type Config struct {
+	Store      store.Store
+	Cache      *watch.Cache
+	Kinds      []*registry.Kind
+	Authorizer Authorizer
+	Admission  func(admission.Reader) admission.Chain
+	Hooks      map[schema.GroupKind]Hook
+	// Virtual serves kinds that are not stored (reviews), by kind: it completes the object that a create posted.
+	Virtual map[schema.GroupKind]Virtual
+	// Tokens answers TokenRequests.
+	Tokens TokenSigner
+	Log    *zap.Logger
+}
+
+// Server answers requests. It is safe for concurrent use.
+type Server struct {
+	apiv1.UnimplementedResourceServiceServer
+	config    Config
+	store     store.Store
+	cache     *watch.Cache
+	log       *zap.Logger
+	admission admission.Chain
+	kinds     atomic.Pointer[kindSet]
+}
+
+// kindSet is what is served at one time: it is replaced, never changed.
+type kindSet struct {
+	byKind map[schema.GroupVersionKind]*served
+	order  []*served
+}
+
+// served is one kind with the place where its objects are; collection is nil for kinds that are not stored.
+type served struct {
+	*registry.Kind
+	collection *watch.Collection
+	protobuf   bool
+}
+
+// New returns a server for the kinds and adds them to the cache, which its owner runs.
+func New(ctx context.Context, config Config) (*Server, error) {
+	s := &Server{config: config, store: config.Store, cache: config.Cache, log: config.Log}
+	set := &kindSet{byKind: map[schema.GroupVersionKind]*served{}}
+	for _, k := range config.Kinds {
+		sv, err := s.serve(ctx, k)
+		if err != nil {
+			return nil, err
+		}
+		set.byKind[k.GroupVersionKind] = sv
+		set.order = append(set.order, sv)
+	}
+	s.kinds.Store(set)
+	s.admission = config.Admission(s)
+	return s, nil
+}
+
+func (s *Server) serve(ctx context.Context, k *registry.Kind) (*served, error) {
+	sv := &served{Kind: k, protobuf: codec.HasProtobuf(k.New())}
+	if !stored(k) {
+		return sv, nil
+	}
+	var err error
+	sv.collection, err = s.cache.Add(ctx, resourceOf(k))
+	if err != nil {
+		return nil, fmt.Errorf("serve %s: %w", k.Resource, err)
+	}
+	return sv, nil
+}
+
+func stored(k *registry.Kind) bool {
+	if len(k.Verbs) == 0 {
+		return true
+	}
+	for _, v := range k.Verbs {
+		if v == "get" {
+			return true
+		}
+	}
+	return false
+}
+
+// KeyPrefix returns what the keys of a kind's objects begin with.
+func KeyPrefix(k *registry.Kind) string {
+	group := k.Group
+	if group == "" {
+		group = "core"
+	}
+	return Prefix + group + "/" + k.Resource + "/"
+}
+
+// indexed are the selectable fields by which big collections are asked for.
+var indexed = map[string][]string{
+	"pods": {"spec.nodeName"},
+}
+
+func resourceOf(k *registry.Kind) watch.Resource {
+	r := watch.Resource{Prefix: KeyPrefix(k), Namespaced: k.Namespaced, IndexedFields: indexed[k.Resource]}
+	if k.Fields == nil {
+		r.Attributes = func(value []byte) (watch.Attributes, error) {
+			labels, err := codec.Labels(value)
+			return watch.Attributes{Labels: labels}, err
+		}
+		return r
+	}
+	r.Attributes = func(value []byte) (watch.Attributes, error) {
+		obj := k.New()
+		if err := codec.Decode(value, 0, obj); err != nil {
+			return watch.Attributes{}, err
+		}
+		return watch.Attributes{Labels: obj.GetLabels(), Fields: map[string]string(fieldSet(k, obj))}, nil
+	}
+	return r
+}
+
+func fieldSet(k *registry.Kind, obj registry.Object) fields.Set {
+	if k.Fields == nil {
+		return fields.Set{}
+	}
+	return k.Fields(obj)
+}
+
+// Kind returns how a kind is served; ok is false when it is not.
+func (s *Server) lookup(gvk schema.GroupVersionKind) (*served, bool) {
+	sv, ok := s.kinds.Load().byKind[gvk]
+	return sv, ok
+}

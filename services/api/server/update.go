@@ -1,0 +1,97 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/services/api/admission"
+	"karve.dev/karve/services/api/registry"
+)
+
+const textModified = "the object has been modified; please apply your changes to the latest version and try again"
+
+// Update implements ResourceService.
+func (s *Server) Update(ctx context.Context, req *apiv1.UpdateRequest) (*apiv1.Result, error) {
+	r, err := s.begin(ctx, req.GetRef(), "update")
+	if err != nil {
+		return nil, err
+	}
+	if r.subresource == "scale" {
+		return s.updateScale(ctx, r, req)
+	}
+	write, err := r.writer()
+	if err != nil {
+		return nil, err
+	}
+	body, err := r.decodeReplacement(req)
+	if err != nil {
+		return nil, err
+	}
+	done, err := s.modify(ctx, r, req.GetOptions().GetDryRun(), func(old registry.Object) (outcome, error) {
+		obj := body.DeepCopyObject().(registry.Object)
+		return s.replace(ctx, r, write, obj, old, req.GetOptions().GetDryRun())
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.answer(&done.item, req.GetAs())
+}
+
+func (r *request) decodeReplacement(req *apiv1.UpdateRequest) (registry.Object, error) {
+	strict, err := strictnessOf(req.GetOptions())
+	if err != nil {
+		return nil, err
+	}
+	body := r.New()
+	if err := r.decodeBody(req.GetObject(), r.GroupVersionKind, body, strict); err != nil {
+		return nil, err
+	}
+	if err := r.matchNamespace(body); err != nil {
+		return nil, err
+	}
+	switch said := body.GetName(); said {
+	case "":
+		return nil, apierrors.NewBadRequest("the name of the object must be provided")
+	case r.name:
+	default:
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", said, r.name))
+	}
+	r.Default(body)
+	return body, nil
+}
+
+// replace makes obj, which a client wants in old's place, what will be stored.
+func (s *Server) replace(ctx context.Context, r *request, write writer, obj, old registry.Object, dryRun bool) (outcome, error) {
+	if v := obj.GetResourceVersion(); v != "" && v != "0" && v != old.GetResourceVersion() {
+		return outcome{}, apierrors.NewConflict(r.groupResource(), r.name, errors.New(textModified))
+	}
+	if uid := obj.GetUID(); uid != "" && uid != old.GetUID() {
+		return outcome{}, apierrors.NewConflict(r.groupResource(), r.name,
+			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, old.GetUID()))
+	}
+	obj.SetResourceVersion(old.GetResourceVersion())
+	keepSystemFields(obj, old)
+	was := old.DeepCopyObject().(registry.Object)
+	write.prepare(obj, old)
+	attrs := &admission.Attributes{
+		Operation: admission.Update, Kind: r.Kind, Subresource: r.subresource, Namespace: r.namespace, Name: r.name,
+		Object: obj, Old: was, User: r.user, DryRun: dryRun,
+	}
+	if err := s.admission.Admit(ctx, attrs); err != nil {
+		return outcome{}, err
+	}
+	if err := r.validateUpdate(obj, was, write.status); err != nil {
+		return outcome{}, err
+	}
+	if r.Warnings != nil && !write.status {
+		r.tryWarnings = r.Warnings(obj, was)
+	}
+	if err := s.admission.Validate(ctx, attrs); err != nil {
+		return outcome{}, err
+	}
+	return outcome{next: obj}, nil
+}

@@ -1,0 +1,64 @@
+package server
+
+import (
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"karve.dev/karve/services/api/registry"
+)
+
+var metadataPath = field.NewPath("metadata")
+
+func (r *request) invalid(errs field.ErrorList) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	return apierrors.NewInvalid(r.GroupKind(), r.name, errs)
+}
+
+// validateNew checks an object that is about to be created.
+func (r *request) validateNew(obj registry.Object) error {
+	errs := validation.ValidateObjectMetaAccessor(obj, r.Namespaced, r.ValidateName, metadataPath)
+	return r.invalid(append(errs, r.Validate(obj)...))
+}
+
+// validateUpdate checks an object that is about to replace old.
+func (r *request) validateUpdate(obj, old registry.Object, status bool) error {
+	errs := validation.ValidateObjectMetaAccessorUpdate(obj, old, metadataPath)
+	if status {
+		return r.invalid(append(errs, r.ValidateStatus(obj, old)...))
+	}
+	errs = append(errs, r.Validate(obj)...)
+	return r.invalid(append(errs, r.ValidateUpdate(obj, old)...))
+}
+
+// keepSystemFields gives obj the metadata that clients do not set.
+func keepSystemFields(obj, old registry.Object) {
+	obj.SetGeneration(old.GetGeneration())
+	obj.SetManagedFields(old.GetManagedFields())
+	obj.SetSelfLink("")
+	if obj.GetUID() == "" {
+		obj.SetUID(old.GetUID())
+	}
+	if created := obj.GetCreationTimestamp(); created.IsZero() {
+		obj.SetCreationTimestamp(old.GetCreationTimestamp())
+	}
+	// A deletion that was accepted stays.
+	if old.GetDeletionTimestamp() != nil && obj.GetDeletionTimestamp() == nil {
+		obj.SetDeletionTimestamp(old.GetDeletionTimestamp())
+	}
+	if old.GetDeletionGracePeriodSeconds() != nil && obj.GetDeletionGracePeriodSeconds() == nil {
+		obj.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
+	}
+	// Nobody but a delete marks an object as terminating.
+	if old.GetDeletionTimestamp() == nil {
+		obj.SetDeletionTimestamp(nil)
+		obj.SetDeletionGracePeriodSeconds(nil)
+	}
+	created := obj.GetCreationTimestamp()
+	if was := old.GetCreationTimestamp(); created.Time.Equal(was.Time) {
+		obj.SetCreationTimestamp(metav1.Time{Time: was.Time})
+	}
+}

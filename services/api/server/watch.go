@@ -1,0 +1,195 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/services/api/codec"
+	"karve.dev/karve/services/api/watch"
+)
+
+// Watch implements ResourceService. A revision that has expired is told in the stream, as an ERROR event.
+func (s *Server) Watch(req *apiv1.WatchRequest, stream grpc.ServerStreamingServer[apiv1.WatchResponse]) error {
+	ctx := stream.Context()
+	r, err := s.begin(ctx, req.GetRef(), "watch", req.GetFieldSelector())
+	if err != nil {
+		return err
+	}
+	predicate, err := r.predicate(req.GetLabelSelector(), req.GetFieldSelector(), r.name)
+	if err != nil {
+		return err
+	}
+	opts, err := s.watchOptions(ctx, req)
+	if err != nil {
+		return err
+	}
+	opts.Namespace, opts.Predicate = r.namespace, predicate
+	e := &eventEncoder{served: r.served, as: req.GetAs()}
+	w, err := r.collection.Watch(ctx, opts)
+	if err != nil {
+		return e.fail(stream, s.cacheErrorAt(err, opts.Since))
+	}
+	defer w.Stop()
+	return s.pump(ctx, w, e, stream)
+}
+
+func (s *Server) pump(ctx context.Context, w *watch.Watcher, e *eventEncoder, stream grpc.ServerStreamingServer[apiv1.WatchResponse]) error {
+	for {
+		events, err := w.Next(ctx)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil, errors.Is(err, watch.ErrClosed), errors.Is(err, watch.ErrSlow):
+			// The client resumes from the last event that it got.
+			return nil
+		default:
+			return e.fail(stream, s.cacheError(err))
+		}
+		res := &apiv1.WatchResponse{Events: make([]*apiv1.WatchEvent, len(events))}
+		for i := range events {
+			if res.Events[i], err = e.encode(&events[i]); err != nil {
+				return err
+			}
+		}
+		if err := stream.Send(res); err != nil {
+			return err
+		}
+	}
+}
+
+// watchOptions works out where a watch begins, from its resourceVersion and sendInitialEvents.
+func (s *Server) watchOptions(ctx context.Context, req *apiv1.WatchRequest) (watch.WatchOptions, error) {
+	opts := watch.WatchOptions{Bookmarks: req.GetAllowBookmarks()}
+	if err := checkWatch(req); err != nil {
+		return opts, err
+	}
+	revision, err := parseRevision(req.GetResourceVersion())
+	if err != nil {
+		return opts, err
+	}
+	opts.Since = revision
+	wanted := req.SendInitialEvents
+	opts.SendInitial = wanted == nil && revision == 0 || wanted != nil && *wanted
+	opts.InitialEnd = wanted != nil && *wanted && req.GetAllowBookmarks()
+	if req.GetResourceVersion() == "" {
+		// The newest state: what a write before this call did is part of it.
+		if opts.Since, err = s.cache.Sync(ctx); err != nil {
+			return opts, s.cacheError(err)
+		}
+	} else if revision == 0 && !opts.SendInitial {
+		opts.Since = s.cache.Revision()
+	}
+	return opts, nil
+}
+
+func checkWatch(req *apiv1.WatchRequest) error {
+	path := field.NewPath("resourceVersionMatch")
+	match := req.GetResourceVersionMatch()
+	switch {
+	case req.SendInitialEvents == nil && match != "":
+		return invalidListOptions(field.Forbidden(path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
+	case req.SendInitialEvents != nil && match != string(metav1.ResourceVersionMatchNotOlderThan):
+		if match == "" {
+			return invalidListOptions(field.Forbidden(path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
+		}
+		return invalidListOptions(field.NotSupported(path, match, []string{string(metav1.ResourceVersionMatchNotOlderThan)}))
+	}
+	return nil
+}
+
+// eventEncoder writes the events of one watch.
+type eventEncoder struct {
+	*served
+	as *apiv1.Representation
+	// tabled is set once a table with columns was sent.
+	tabled bool
+}
+
+var eventTypes = map[watch.EventType]apiv1.WatchEvent_Type{
+	watch.Added: apiv1.WatchEvent_TYPE_ADDED, watch.Modified: apiv1.WatchEvent_TYPE_MODIFIED,
+	watch.Deleted: apiv1.WatchEvent_TYPE_DELETED, watch.Bookmark: apiv1.WatchEvent_TYPE_BOOKMARK,
+}
+
+func (e *eventEncoder) encode(ev *watch.Event) (*apiv1.WatchEvent, error) {
+	out := &apiv1.WatchEvent{Type: eventTypes[ev.Type], Revision: ev.Revision}
+	var err error
+	if ev.Type == watch.Bookmark {
+		out.Object, err = e.bookmark(ev)
+	} else {
+		out.Object, err = e.object(ev.Entry)
+	}
+	return out, err
+}
+
+// object encodes an entry into bytes that all watchers of the same form share.
+func (e *eventEncoder) object(entry *watch.Entry) (*apiv1.Object, error) {
+	encoding, form := e.encoding(e.as), e.as.GetForm()
+	it := entryItem(entry)
+	switch {
+	case form == apiv1.Form_FORM_TABLE:
+		row, err := e.row(&it, e.as, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		first := !e.tabled
+		e.tabled = true
+		return e.encodeTable(metav1.ListMeta{ResourceVersion: codec.FormatRevision(entry.Revision)}, []metav1.TableRow{row}, first)
+	case form == apiv1.Form_FORM_METADATA && encoding == protobuf:
+		data, err := entry.Encoded(formWireMeta, func(*watch.Entry) ([]byte, error) { return e.metadata(&it, protobuf) })
+		return envelope(gvkPartial, encoding, data), err
+	case form == apiv1.Form_FORM_METADATA:
+		data, err := e.metadata(&it, encoding)
+		return envelope(gvkPartial, encoding, data), err
+	}
+	share := formWire
+	if encoding == json_ {
+		share = formAlone
+	}
+	data, err := entry.Encoded(share, func(*watch.Entry) ([]byte, error) {
+		fresh := item{value: entry.Value, revision: entry.Revision}
+		env, err := e.envelope(&fresh, &apiv1.Representation{Encoding: encoding}, time.Time{})
+		return env.GetData(), err
+	})
+	return envelope(e.GroupVersionKind, encoding, data), err
+}
+
+// bookmark is an empty object with a resourceVersion.
+func (e *eventEncoder) bookmark(ev *watch.Event) (*apiv1.Object, error) {
+	version := codec.FormatRevision(ev.Revision)
+	if e.as.GetForm() == apiv1.Form_FORM_TABLE {
+		first := !e.tabled
+		e.tabled = true
+		return e.encodeTable(metav1.ListMeta{ResourceVersion: version}, []metav1.TableRow{}, first)
+	}
+	meta := metav1.ObjectMeta{ResourceVersion: version}
+	if ev.InitialEnd {
+		meta.Annotations = map[string]string{metav1.InitialEventsAnnotationKey: "true"}
+	}
+	if e.as.GetForm() == apiv1.Form_FORM_METADATA {
+		return encodeObject(gvkPartial, &metav1.PartialObjectMetadata{ObjectMeta: meta}, &apiv1.Representation{Encoding: e.encoding(e.as)})
+	}
+	obj := e.New()
+	obj.SetResourceVersion(version)
+	obj.SetAnnotations(meta.Annotations)
+	return encodeObject(e.GroupVersionKind, obj, &apiv1.Representation{Encoding: e.encoding(e.as)})
+}
+
+// fail ends a stream with an ERROR event.
+func (e *eventEncoder) fail(stream grpc.ServerStreamingServer[apiv1.WatchResponse], err error) error {
+	var refusal apierrors.APIStatus
+	if !errors.As(err, &refusal) {
+		return err
+	}
+	status := refusal.Status()
+	env, encodeErr := encodeObject(gvkStatus, &status, &apiv1.Representation{Encoding: e.encoding(e.as)})
+	if encodeErr != nil {
+		return encodeErr
+	}
+	return stream.Send(&apiv1.WatchResponse{Events: []*apiv1.WatchEvent{{Type: apiv1.WatchEvent_TYPE_ERROR, Object: env}}})
+}
