@@ -1,6 +1,10 @@
 package watch
 
 import (
+	"strings"
+	"sync"
+	"sync/atomic"
+
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 )
@@ -14,21 +18,62 @@ type Entry struct {
 	Value []byte
 	// Revision is the object's resourceVersion: in a Deleted event that of the deletion (Value is the last state).
 	Revision int64
-}
+	// Err is why Value (nil then) or the attributes could not be read; readers answer with it.
+	Err error
 
-// Form names one encoding and shape of an object ("json", "json/table/Metadata", "proto event ADDED"): whatever
-// the caller wants to keep apart. Use constants.
-type Form string
+	labels, fields pairs
 
-// Encoded returns what encode makes of the entry in that form, made once and shared by all who ask while it is kept
-// (Config.MemoBytes). The result must not be changed. Concurrent calls for one entry wait for the first. encode must depend on nothing but the
-// entry and the form; errors are not kept.
-func (e *Entry) Encoded(form Form, encode func(e *Entry) ([]byte, error)) ([]byte, error) {
-	return encode(e)
+	memo     atomic.Pointer[memo] // written under pool.mu
+	pool     *memoPool            // nil: nothing is kept
+	slot     int                  // guarded by pool.mu: place in the pool + 1
+	encoding sync.Mutex           // held while a form is made
 }
 
 // Labels returns the object's labels, as Attributes gave them.
-func (e *Entry) Labels() labels.Labels { return nil }
+func (e *Entry) Labels() labels.Labels { return &e.labels }
 
 // Fields returns the object's selectable fields, metadata.name and metadata.namespace included.
-func (e *Entry) Fields() fields.Fields { return nil }
+func (e *Entry) Fields() fields.Fields { return entryFields{e} }
+
+// at returns the entry as of another revision: what a watcher is told of an object that is gone.
+func (e *Entry) at(revision int64) *Entry {
+	return &Entry{
+		Key: e.Key, Namespace: e.Namespace, Name: e.Name, Value: e.Value, Revision: revision, Err: e.Err,
+		labels: e.labels, fields: e.fields, pool: e.pool,
+	}
+}
+
+const (
+	fieldName      = "metadata.name"
+	fieldNamespace = "metadata.namespace"
+)
+
+// entryFields adds the fields that the key tells.
+type entryFields struct{ e *Entry }
+
+// Has implements fields.Fields.
+func (f entryFields) Has(field string) bool {
+	return field == fieldName || field == fieldNamespace || f.e.fields.Has(field)
+}
+
+// Get implements fields.Fields.
+func (f entryFields) Get(field string) string {
+	switch field {
+	case fieldName:
+		return f.e.Name
+	case fieldNamespace:
+		return f.e.Namespace
+	}
+	return f.e.fields.Get(field)
+}
+
+// parseKey sets the parts of the key.
+func (e *Entry) parseKey(key, prefix string, namespaced bool) {
+	e.Key, e.Namespace, e.Name = key, "", key[len(prefix):]
+	if !namespaced {
+		return
+	}
+	if namespace, name, ok := strings.Cut(e.Name, "/"); ok {
+		e.Namespace, e.Name = namespace, name
+	}
+}

@@ -18,5 +18,16 @@ func (p Predicate) Empty() bool {
 
 // Matches reports whether the predicate chooses the entry.
 func (p Predicate) Matches(e *Entry) bool {
-	return (p.Labels == nil || p.Labels.Matches(e.Labels())) && (p.Fields == nil || p.Fields.Matches(e.Fields()))
+	return (p.Labels == nil || p.Labels.Matches(&e.labels)) && (p.Fields == nil || p.Fields.Matches(entryFields{e}))
+}
+
+// simplify makes selectors that choose everything nil, which is quick to ask.
+func (p Predicate) simplify() Predicate {
+	if p.Labels != nil && p.Labels.Empty() {
+		p.Labels = nil
+	}
+	if p.Fields != nil && p.Fields.Empty() {
+		p.Fields = nil
+	}
+	return p
 }

@@ -1,6 +1,11 @@
 package watch
 
-import "context"
+import (
+	"context"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+)
 
 // EventType says what happened to an object as its watcher sees it.
 type EventType uint8
@@ -11,7 +16,8 @@ const (
 	Added EventType = iota + 1
 	// Modified: the object matched before and matches now.
 	Modified
-	// Deleted: the object is gone, or stopped to match. The entry is the last state that matched, with the revision of the change.
+	// Deleted: the object is gone, or stopped to match. The entry is the last state that matched, with the revision of the
+	// change.
 	Deleted
 	// Bookmark: nothing happened up to Revision that the watcher does not know. No entry.
 	Bookmark
@@ -19,12 +25,12 @@ const (
 
 // Event is one thing that a watcher is told.
 type Event struct {
-	Type  EventType
-	Entry *Entry
-	// Revision is where a watch resumes after this event.
-	Revision int64
+	Type EventType
 	// InitialEnd marks the bookmark that ends the initial events.
 	InitialEnd bool
+	Entry      *Entry
+	// Revision is where a watch resumes after this event.
+	Revision int64
 }
 
 // WatchOptions say what to watch.
@@ -42,17 +48,279 @@ type WatchOptions struct {
 	Bookmarks bool
 }
 
-// Watch begins to watch. It fails with ErrExpired when history does not reach back to Since, with ErrFuture when Since does not come
-// within Config.FutureWait. A watcher costs no goroutine and no buffer: its place in the shared history is all
-// it holds. Stop it.
-func (c *Collection) Watch(ctx context.Context, opts WatchOptions) (*Watcher, error) { return nil, nil }
+// batchSize is how many events Next returns at most.
+const batchSize = 256
 
 // Watcher is one watch. It is for one goroutine, but for Stop.
-type Watcher struct{}
+type Watcher struct {
+	c    *Collection
+	opts WatchOptions
+	term term
+	wake chan struct{}
 
-// Next waits for events and returns them in order: at least one, at most a few hundred. The slice is the caller's until the next call. It fails with
-// ErrSlow, ErrClosed, ErrExpired (the cache lost its place in the store's history) or ctx's error; the watch is over then.
-func (w *Watcher) Next(ctx context.Context) ([]Event, error) { return nil, nil }
+	// Guarded by c.mu: the feeder holds it for writing, Next for reading, and no one else changes these but Stop.
+	slot int    // place on the shelf + 1; 0: not filed
+	next uint64 // the change to look at next, unless idle
+	idle bool   // nothing up to the end of the history is left to tell
+	err  error
+
+	initial *initial
+	events  []Event
+	// bookmarks fires when the next bookmark is due; nil when none are wanted.
+	bookmarks *time.Timer
+	due       atomic.Bool
+}
+
+// initial is what is left of the initial events.
+type initial struct {
+	entries  []*Entry // found through an index
+	tree     *tree    // or a snapshot, which is read bit by bit after the key
+	after    string
+	revision int64
+}
+
+// Watch begins to watch. It fails with ErrExpired when history does not reach back to Since, with ErrFuture when Since
+// does not come within Config.FutureWait. A watcher costs no goroutine and no buffer: its place in the shared history
+// is all it holds. Stop it.
+func (c *Collection) Watch(ctx context.Context, opts WatchOptions) (*Watcher, error) {
+	if err := c.cache.WaitFor(ctx, opts.Since); err != nil {
+		return nil, err
+	}
+	opts.Predicate = opts.Predicate.simplify()
+	w := &Watcher{c: c, opts: opts, wake: make(chan struct{}, 1)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == closed {
+		return nil, ErrClosed
+	}
+	w.term = c.termOf(opts)
+	if opts.SendInitial {
+		w.initial, w.next = c.initial(opts), c.history.next
+	} else {
+		if opts.Since < c.history.floor {
+			return nil, ErrExpired
+		}
+		w.next = c.history.after(opts.Since)
+		w.idle = w.next == c.history.next
+	}
+	c.shelves.add(w)
+	if opts.Bookmarks {
+		w.bookmarks = time.AfterFunc(w.bookmarkDelay(), func() {
+			w.due.Store(true)
+			w.signal()
+		})
+	}
+	return w, nil
+}
+
+// termOf returns the term to file a watcher under.
+func (c *Collection) termOf(opts WatchOptions) term {
+	if opts.Predicate.Fields != nil && (opts.Namespace != "" || !c.resource.Namespaced) {
+		if name, ok := opts.Predicate.Fields.RequiresExactMatch(fieldName); ok {
+			return term{kind: termObject, value: c.Key(opts.Namespace, name)}
+		}
+	}
+	best, entries := term{}, 0
+	for _, t := range c.index.demands(opts.Predicate) {
+		n := 0
+		if found := c.index.byTerm[t]; found != nil {
+			n = found.Len()
+		}
+		if best.kind == termAll || n < entries {
+			best, entries = t, n
+		}
+	}
+	if best.kind == termAll && opts.Namespace != "" {
+		return term{kind: termNamespace, value: opts.Namespace}
+	}
+	return best
+}
+
+// initial prepares the initial events. c.mu is held.
+func (c *Collection) initial(opts WatchOptions) *initial {
+	out := &initial{revision: c.revision()}
+	entries, ok := c.index.narrowest(opts.Predicate)
+	switch {
+	case !ok:
+		out.tree = c.takeSnapshot().tree
+	case entries != nil:
+		out.entries = c.listTree(entries, Query{Namespace: opts.Namespace, Predicate: opts.Predicate}).Entries
+	}
+	return out
+}
+
+// Next waits for events and returns them in order: at least one, at most a few hundred. The slice is the caller's until
+// the next call. It fails with ErrSlow, ErrClosed, ErrExpired (the cache lost its place in the store's history) or
+// ctx's error; the watch is over then.
+func (w *Watcher) Next(ctx context.Context) ([]Event, error) {
+	for {
+		events, caughtUp, err := w.take()
+		if err != nil {
+			w.stop(err)
+			return nil, err
+		}
+		if len(events) > 0 {
+			return events, nil
+		}
+		if !caughtUp {
+			continue
+		}
+		select {
+		case <-w.wake:
+		case <-ctx.Done():
+			w.stop(ctx.Err())
+			return nil, ctx.Err()
+		}
+	}
+}
 
 // Stop ends the watch; a Next under way returns ErrClosed. More than once is harmless.
-func (w *Watcher) Stop() {}
+func (w *Watcher) Stop() { w.stop(ErrClosed) }
+
+func (w *Watcher) stop(err error) {
+	w.c.mu.Lock()
+	defer w.c.mu.Unlock()
+	w.c.shelves.remove(w)
+	w.end(err)
+}
+
+// end is the last thing that happens to a watcher. c.mu is held.
+func (w *Watcher) end(err error) {
+	if w.err == nil {
+		w.err = err
+	}
+	if w.bookmarks != nil {
+		w.bookmarks.Stop()
+	}
+	w.signal()
+}
+
+// signal makes Next look again.
+func (w *Watcher) signal() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the events that are there. Without any it tells whether the watcher has caught up with the history.
+func (w *Watcher) take() (events []Event, caughtUp bool, err error) {
+	if w.initial != nil {
+		return w.takeInitial()
+	}
+	found := batches.Get().(*batch)
+	defer found.release()
+	revision, caughtUp, err := w.look(found)
+	if err != nil {
+		return nil, false, err
+	}
+	events = w.events[:0]
+	for _, ch := range found.changes {
+		if e := w.seen(ch); e.Type != 0 {
+			events = append(events, e)
+		}
+	}
+	if caughtUp && len(events) == 0 && w.due.Load() {
+		w.due.Store(false)
+		w.bookmarks.Reset(w.bookmarkDelay())
+		events = append(events, Event{Type: Bookmark, Revision: revision})
+	}
+	w.keep(events)
+	return events, caughtUp, nil
+}
+
+// keep keeps the slice for the next call, but a watcher that rests does not sit on a large one.
+func (w *Watcher) keep(events []Event) {
+	const small = 4
+	if len(events) == 0 && cap(w.events) > small {
+		w.events = nil
+		return
+	}
+	w.events = events
+}
+
+// look finds the changes to look at next, unfiltered, and as of which revision there are none after them.
+func (w *Watcher) look(found *batch) (revision int64, caughtUp bool, err error) {
+	w.c.mu.RLock()
+	defer w.c.mu.RUnlock()
+	if w.err != nil {
+		return 0, false, w.err
+	}
+	h := &w.c.history
+	if w.idle {
+		w.next = h.next
+	}
+	if w.next < h.first {
+		return 0, false, ErrSlow
+	}
+	for w.next < h.next && len(found.changes) < batchSize {
+		found.changes = append(found.changes, h.at(w.next))
+		w.next++
+	}
+	w.idle = len(found.changes) == 0
+	return w.c.revision(), w.idle, nil
+}
+
+// concerns reports whether the watcher is told anything about a change.
+func (w *Watcher) concerns(ch *change) bool { return w.seen(ch).Type != 0 }
+
+// seen returns a change as this watcher sees it; type 0: not at all.
+func (w *Watcher) seen(ch *change) Event {
+	if w.opts.Namespace != "" && ch.entry.Namespace != w.opts.Namespace {
+		return Event{}
+	}
+	is := !ch.deleted && w.opts.Predicate.Matches(ch.entry)
+	was := ch.prev != nil && w.opts.Predicate.Matches(ch.prev)
+	revision := ch.entry.Revision
+	switch {
+	case is && was:
+		return Event{Type: Modified, Entry: ch.entry, Revision: revision}
+	case is:
+		return Event{Type: Added, Entry: ch.entry, Revision: revision}
+	case was:
+		return Event{Type: Deleted, Entry: ch.leaving(), Revision: revision}
+	}
+	return Event{}
+}
+
+func (w *Watcher) takeInitial() ([]Event, bool, error) {
+	in := w.initial
+	w.c.mu.RLock()
+	err := w.err
+	w.c.mu.RUnlock()
+	if err != nil {
+		return nil, false, err
+	}
+	events := w.events[:0]
+	for _, e := range w.c.nextInitial(in, w.opts) {
+		events = append(events, Event{Type: Added, Entry: e, Revision: e.Revision})
+	}
+	if len(events) < batchSize {
+		w.initial = nil
+		if w.opts.InitialEnd {
+			events = append(events, Event{Type: Bookmark, InitialEnd: true, Revision: in.revision})
+		}
+	}
+	w.keep(events)
+	return events, false, nil
+}
+
+// nextInitial returns the next entries, fewer than batchSize when they are the last.
+func (c *Collection) nextInitial(in *initial, opts WatchOptions) (out []*Entry) {
+	if in.tree == nil {
+		n := min(batchSize, len(in.entries))
+		out, in.entries = in.entries[:n], in.entries[n:]
+		return out
+	}
+	q := Query{Namespace: opts.Namespace, Predicate: opts.Predicate, Limit: batchSize, After: in.after}
+	out = c.someOf(in.tree, q)
+	if len(out) > 0 {
+		in.after = out[len(out)-1].Key
+	}
+	return out
+}
+
+func (w *Watcher) bookmarkDelay() time.Duration {
+	every := w.c.cache.cfg.BookmarkEvery
+	return every - every/10 + rand.N(every/5+1) // so that watchers that began together do not stay together
+}
