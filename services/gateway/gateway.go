@@ -6,6 +6,7 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -15,10 +16,12 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	apiversion "k8s.io/apimachinery/pkg/version"
 
 	agentv1 "karve.dev/karve/gen/go/karve/agent/v1"
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	systemv1 "karve.dev/karve/gen/go/karve/system/v1"
+	"karve.dev/karve/internal/version"
 	"karve.dev/karve/services/gateway/stream"
 )
 
@@ -31,8 +34,8 @@ type Config struct {
 	TLS *tls.Config
 	// Addr is where Run listens, ":6443" when empty.
 	Addr string
-	// Version is what /version says.
-	Version Version
+	// Version is what /version says; the zero value stands for this build's.
+	Version apiversion.Info
 	// Metrics registers the gateway's own metrics besides serving them at /metrics; may be nil.
 	Metrics prometheus.Registerer
 	// Logger may be nil.
@@ -76,16 +79,16 @@ func New(cfg Config) (*Gateway, error) {
 		cfg.Logger = zap.NewNop()
 	}
 	setDefaults(&cfg)
-	version, err := cfg.Version.document()
+	info, err := json.MarshalIndent(cfg.Version, "", "  ")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("gateway: encode the version: %w", err)
 	}
 	m, err := newMetrics(cfg.Metrics)
 	if err != nil {
 		return nil, err
 	}
 	g := &Gateway{
-		cfg: cfg, log: cfg.Logger, version: version, metrics: m, kinds: newKinds(),
+		cfg: cfg, log: cfg.Logger, version: info, metrics: m, kinds: newKinds(),
 		resources:   apiv1.NewResourceServiceClient(cfg.API),
 		discovery:   apiv1.NewDiscoveryServiceClient(cfg.API),
 		system:      systemv1.NewSystemServiceClient(cfg.API),
@@ -99,6 +102,9 @@ func New(cfg Config) (*Gateway, error) {
 }
 
 func setDefaults(cfg *Config) {
+	if cfg.Version == (apiversion.Info{}) {
+		cfg.Version = version.Info()
+	}
 	if cfg.Addr == "" {
 		cfg.Addr = ":6443"
 	}

@@ -94,7 +94,7 @@ func (g *Gateway) dispatch(w *response, r *http.Request, target *route.Target) {
 	case route.Matched:
 		g.serveResource(w, r, target)
 	case route.MethodNotAllowed:
-		g.fail(w, r, apierrors.NewMethodNotSupported(groupResource(target), r.Method))
+		g.fail(w, r, errMethod)
 	default:
 		g.servePath(w, r)
 	}

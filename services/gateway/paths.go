@@ -3,42 +3,16 @@ package gateway
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
-	"runtime"
 	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/version"
 
 	systemv1 "karve.dev/karve/gen/go/karve/system/v1"
 	"karve.dev/karve/services/gateway/media"
 )
-
-// Version is what the program says about itself.
-type Version struct {
-	// Kubernetes is the version whose behaviour is served, "v1.37.2".
-	Kubernetes string
-	// Commit and BuildDate (RFC 3339) are the program's own; both may be empty.
-	Commit, BuildDate string
-}
-
-func (v Version) document() ([]byte, error) {
-	if v.Kubernetes == "" {
-		v.Kubernetes = "v1.37.2"
-	}
-	parts := strings.SplitN(strings.TrimPrefix(v.Kubernetes, "v"), ".", 3)
-	if len(parts) < 3 {
-		return nil, fmt.Errorf("gateway: %q is no version of the form v1.37.2", v.Kubernetes)
-	}
-	info := version.Info{
-		Major: parts[0], Minor: parts[1], GitVersion: v.Kubernetes + "+karve", GitCommit: v.Commit, GitTreeState: "clean", BuildDate: v.BuildDate,
-		GoVersion: runtime.Version(), Compiler: runtime.Compiler, Platform: runtime.GOOS + "/" + runtime.GOARCH,
-	}
-	return json.MarshalIndent(info, "", "  ")
-}
 
 // paths are what is served besides resources and discovery. Each also answers below its own path.
 var paths = map[string]func(*Gateway, *response, *http.Request, context.Context){
@@ -82,7 +56,7 @@ func (g *Gateway) servePath(w *response, r *http.Request) {
 	}
 }
 
-var errMethod = apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, true)
+var errMethod = apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, false)
 
 // verbOf is the verb of a path that names no resource: the method's name in lower case.
 func verbOf(method string) string { return strings.ToLower(method) }

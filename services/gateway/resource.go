@@ -10,7 +10,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	"karve.dev/karve/services/gateway/media"
@@ -35,10 +34,6 @@ type call struct {
 func (c *call) ref() *apiv1.ObjectRef {
 	t := c.target
 	return &apiv1.ObjectRef{ApiVersion: t.Resource.APIVersion, Kind: t.Resource.Kind, Namespace: t.Namespace, Name: t.Name, Subresource: t.Subresource()}
-}
-
-func groupResource(t *route.Target) schema.GroupResource {
-	return schema.GroupResource{Group: t.Resource.Group, Resource: t.Resource.Name}
 }
 
 // serveResource carries out a request whose target is known.

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
+	"k8s.io/klog/v2"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 	utilexec "k8s.io/utils/exec"
 )
@@ -42,7 +43,9 @@ var webSocketProtocols = []struct {
 func (s *Server) serveWebSocket(r *Request, o *session, opts *remotecommand.Options) {
 	conn := wsstream.NewConn(channelConfig(opts))
 	conn.SetIdleTimeout(idleTimeout)
-	protocol, streams, err := conn.Open(r.Writer, r.HTTP)
+	// The library logs every end of a connection as an error; ours are ended by the server.
+	quiet := r.HTTP.WithContext(klog.NewContext(r.HTTP.Context(), klog.Logger{}))
+	protocol, streams, err := conn.Open(r.Writer, quiet)
 	if err != nil {
 		s.log.Debug("a WebSocket was not opened", zap.Error(err))
 		return
