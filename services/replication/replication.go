@@ -1,0 +1,60 @@
+// Package replication is the service that turns workloads into pods: one controller a kind, in a folder of its own.
+package replication
+
+import (
+	"context"
+	"fmt"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"karve.dev/karve/internal/client"
+	"karve.dev/karve/internal/events"
+	"karve.dev/karve/internal/informer"
+	"karve.dev/karve/services/replication/deployment"
+	"karve.dev/karve/services/replication/replicaset"
+)
+
+// Config is what the service needs.
+type Config struct {
+	Client *client.Client
+	// Informers must not run before New has returned.
+	Informers *informer.Set
+	// Events may be nil: then nothing is recorded.
+	Events *events.Recorder
+	Logger *zap.Logger
+}
+
+// Service runs the workload controllers. Only one process of a cluster may run it at a time.
+type Service struct {
+	informers   *informer.Set
+	controllers []controller
+}
+
+type controller interface {
+	Run(ctx context.Context) error
+}
+
+// New returns the service with all its controllers.
+func New(c Config) *Service {
+	log := c.Logger.Named("replication")
+	return &Service{informers: c.Informers, controllers: []controller{
+		deployment.New(c.Client, c.Informers, c.Events, log),
+		replicaset.New(c.Client, c.Informers, c.Events, log),
+	}}
+}
+
+// Run works until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	if err := s.informers.WaitSynced(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("replication: %w", err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, c := range s.controllers {
+		g.Go(func() error { return c.Run(ctx) })
+	}
+	return g.Wait()
+}
