@@ -20,6 +20,7 @@ func define[T Object](s Spec[T]) *Kind {
 		PrepareCreate:  on(or1(s.PrepareCreate, s.Life.create)),
 		PrepareUpdate:  both(or2(s.PrepareUpdate, s.Life.update)),
 		Validate:       validator(s.Validate),
+		ValidateCreate: validator(s.ValidateCreate),
 		ValidateUpdate: comparer(s.ValidateUpdate),
 		ValidateStatus: comparer(s.ValidateStatus),
 		ValidateName:   s.ValidateName,
@@ -96,6 +97,11 @@ func comparer[T Object](f func(obj, old T) field.ErrorList) func(obj, old Object
 		return func(Object, Object) field.ErrorList { return nil }
 	}
 	return func(obj, old Object) field.ErrorList { return f(obj.(T), old.(T)) }
+}
+
+// part is a subresource that writes a part of the object.
+func part[T Object](name string, prepare func(obj, old T), validate func(obj, old T) field.ErrorList) Subresource {
+	return Subresource{Name: name, Verbs: []string{"get", "patch", "update"}, Prepare: both(prepare), Validate: comparer(validate)}
 }
 
 func core(kind string) schema.GroupVersionKind { return gvk("", "v1", kind) }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -36,6 +37,7 @@ func deployment() *Kind {
 			return e.List()
 		},
 		ValidateStatus: validateDeploymentStatus,
+		Warnings:       templateWarnings(func(o *appsv1.Deployment) *corev1.PodTemplateSpec { return &o.Spec.Template }),
 		Columns:        columns("Name|Ready|Up-to-date#|Available#|Age|+Containers|+Images|+Selector"),
 		Cells: func(d *appsv1.Deployment, now time.Time) []any {
 			containers, images := containersAndImages(&d.Spec.Template.Spec)

@@ -47,8 +47,9 @@ type Kind struct {
 	PrepareStatus func(obj, old Object)
 
 	// Validate and ValidateUpdate return what is wrong; metadata is validated by the server for every kind. ValidateUpdate
-	// is called in addition to Validate. ValidateStatus checks an update of the status subresource.
+	// and ValidateCreate are called in addition to Validate. ValidateStatus checks an update of the status subresource.
 	Validate       func(obj Object) field.ErrorList
+	ValidateCreate func(obj Object) field.ErrorList
 	ValidateUpdate func(obj, old Object) field.ErrorList
 	ValidateStatus func(obj, old Object) field.ErrorList
 	// ValidateName says what is wrong with a name, as k8s.io/apimachinery/pkg/api/validation's name functions do.
@@ -80,6 +81,10 @@ type Subresource struct {
 	Name  string
 	Kind  schema.GroupVersionKind // zero: the parent's
 	Verbs []string
+	// Prepare and Validate are set for subresources by which a part of the object is written that nothing else may write:
+	// Prepare makes obj the stored object with only that part taken from obj, Validate checks the result as a whole.
+	Prepare  func(obj, old Object)
+	Validate func(obj, old Object) field.ErrorList
 }
 
 // Scale reads and writes the replica count of a kind.
@@ -109,6 +114,7 @@ type Spec[T Object] struct {
 	PrepareUpdate  func(obj, old T)
 	PrepareStatus  func(obj, old T)
 	Validate       func(T) field.ErrorList
+	ValidateCreate func(T) field.ErrorList
 	ValidateUpdate func(obj, old T) field.ErrorList
 	ValidateStatus func(obj, old T) field.ErrorList
 	ValidateName   func(name string, prefix bool) []string

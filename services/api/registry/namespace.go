@@ -35,7 +35,7 @@ func namespace() *Kind {
 			return []any{n.Name, string(n.Status.Phase), age(n.CreationTimestamp, now)}
 		},
 		Fields:       func(n *corev1.Namespace) fields.Set { return fields.Set{"status.phase": string(n.Status.Phase)} },
-		Subresources: []Subresource{{Name: "finalize", Verbs: []string{"update"}}},
+		Subresources: []Subresource{{Name: "finalize", Verbs: []string{"update"}, Prepare: both(finalizeNamespace), Validate: comparer[*corev1.Namespace](nil)}},
 	})
 }
 
@@ -47,4 +47,11 @@ func defaultNamespace(n *corev1.Namespace) {
 	if n.Status.Phase == "" {
 		n.Status.Phase = corev1.NamespaceActive
 	}
+}
+
+// finalizeNamespace lets the one who emptied a namespace give it free.
+func finalizeNamespace(n, old *corev1.Namespace) {
+	finalizers, version := n.Spec.Finalizers, n.ResourceVersion
+	*n = *old.DeepCopy()
+	n.Spec.Finalizers, n.ResourceVersion = finalizers, version
 }

@@ -21,6 +21,7 @@ func pod() *Kind {
 		PrepareCreate:  func(p *corev1.Pod) { life.create(p); startPod(p) },
 		PrepareStatus:  preparePodStatus,
 		Validate:       validatePod,
+		ValidateCreate: validateNewPod,
 		ValidateUpdate: validatePodUpdate,
 		ValidateStatus: validatePodStatus,
 		Warnings:       podWarnings,
@@ -28,20 +29,22 @@ func pod() *Kind {
 		Cells:          podCells,
 		Fields:         podFields,
 		GracePeriod:    podGracePeriod,
-		Subresources:   podSubresources,
+		Subresources:   podSubresources(life),
 	})
 }
 
-var podSubresources = []Subresource{
-	{Name: "attach", Kind: core("PodAttachOptions"), Verbs: []string{"create", "get"}},
-	{Name: "binding", Kind: core("Binding"), Verbs: []string{"create"}},
-	{Name: "ephemeralcontainers", Verbs: []string{"get", "patch", "update"}},
-	{Name: "eviction", Kind: gvk("policy", "v1", "Eviction"), Verbs: []string{"create"}},
-	{Name: "exec", Kind: core("PodExecOptions"), Verbs: []string{"create", "get"}},
-	{Name: "log", Verbs: []string{"get"}},
-	{Name: "portforward", Kind: core("PodPortForwardOptions"), Verbs: []string{"create", "get"}},
-	{Name: "proxy", Kind: core("PodProxyOptions"), Verbs: proxyVerbs},
-	{Name: "resize", Verbs: []string{"get", "patch", "update"}},
+func podSubresources(life life[*corev1.Pod]) []Subresource {
+	return []Subresource{
+		{Name: "attach", Kind: core("PodAttachOptions"), Verbs: []string{"create", "get"}},
+		{Name: "binding", Kind: core("Binding"), Verbs: []string{"create"}},
+		part("ephemeralcontainers", prepareEphemeral, validateEphemeral),
+		{Name: "eviction", Kind: gvk("policy", "v1", "Eviction"), Verbs: []string{"create"}},
+		{Name: "exec", Kind: core("PodExecOptions"), Verbs: []string{"create", "get"}},
+		{Name: "log", Verbs: []string{"get"}},
+		{Name: "portforward", Kind: core("PodPortForwardOptions"), Verbs: []string{"create", "get"}},
+		{Name: "proxy", Kind: core("PodProxyOptions"), Verbs: proxyVerbs},
+		part("resize", life.update, validateResize),
+	}
 }
 
 func defaultPod(p *corev1.Pod) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -44,7 +45,8 @@ func replicaSet() *Kind {
 			s := &r.Status
 			return validateReplicaStatus(replicaStatus{s.Replicas, s.FullyLabeledReplicas, s.ReadyReplicas, s.AvailableReplicas, s.ObservedGeneration})
 		},
-		Columns: columns("Name|Desired#|Current#|Ready#|Age|+Containers|+Images|+Selector"),
+		Warnings: templateWarnings(func(o *appsv1.ReplicaSet) *corev1.PodTemplateSpec { return &o.Spec.Template }),
+		Columns:  columns("Name|Desired#|Current#|Ready#|Age|+Containers|+Images|+Selector"),
 		Cells: func(r *appsv1.ReplicaSet, now time.Time) []any {
 			containers, images := containersAndImages(&r.Spec.Template.Spec)
 			return []any{r.Name, int64(deref(r.Spec.Replicas)), int64(r.Status.Replicas), int64(r.Status.ReadyReplicas),

@@ -56,3 +56,14 @@ func validateRunningTemplate(e *check.Errors, p *field.Path, selector labels.Sel
 		e.Forbidden(p.Child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not Supported")
 	}
 }
+
+// templateWarnings warns of what is most likely not meant in a new or changed template.
+func templateWarnings[T Object](template func(T) *corev1.PodTemplateSpec) func(obj, old T) []string {
+	return func(obj, old T) []string {
+		// The generation rises with every change of the spec; a nil old is a creation.
+		if Object(old) != Object(*new(T)) && obj.GetGeneration() == old.GetGeneration() {
+			return nil
+		}
+		return podspec.Warnings(field.NewPath("spec", "template", "spec"), &template(obj).Spec)
+	}
+}
