@@ -1,0 +1,170 @@
+package nftables
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"karve.dev/karve/agents/proxy/dataplane"
+)
+
+// The base chains: what hooks into the kernel and looks frontends up in the maps. They change only with the
+// configuration, never with a Service.
+
+// format changes when a new release can no longer read what an older one wrote: the table is then made anew.
+const format = "format-1"
+
+const (
+	chainReject     = "reject"
+	chainServices   = "services"
+	chainMasquerade = "masquerade"
+	chainUnserved   = "unserved"
+)
+
+// baseChain is a chain with all its rules; hook is nil for one that is only jumped to.
+type baseChain struct {
+	name     string
+	kind     nftables.ChainType
+	hook     *nftables.ChainHook
+	priority nftables.ChainPriority
+	rules    [][]expr.Any
+}
+
+// layout is what the base chains are made from.
+type layout struct {
+	networks  dataplane.Networks
+	localPods []netip.Prefix
+	// forward says whether this table translates (the nftables backend) or only helps IPVS.
+	helper bool
+}
+
+// mark names the layout, so that a later process knows whether the base chains are still right.
+func (l layout) mark() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "1 %v %v %v", l.networks, l.localPods, l.helper))
+	return "layout-" + hex.EncodeToString(sum[:6])
+}
+
+func (l layout) chains() []baseChain {
+	nat, filter := nftables.ChainTypeNAT, nftables.ChainTypeFilter
+	out := []baseChain{
+		{name: chainReject, rules: rejectRules()},
+		{name: "guard", kind: filter, hook: nftables.ChainHookPrerouting, priority: priorityGuard, rules: guardRules()},
+	}
+	var own, all, masq, unserved [][]expr.Any
+	unserved = append(unserved, rule(conntrackBit(expr.CtKeySTATE, netfilterBitNewConn, expr.CmpOpEq), verdict(expr.VerdictAccept)))
+	for _, f := range families {
+		out = append(out,
+			baseChain{name: chainServices + f.suffix, rules: l.serviceRules(f)},
+			baseChain{name: chainMasquerade + f.suffix, rules: l.masqueradeRules(f)},
+			baseChain{name: chainUnserved + f.suffix, rules: l.unservedRules(f)})
+		all = append(all, rule(f.isFamily(), jump(chainServices+f.suffix)))
+		masq = append(masq, rule(f.isFamily(), jump(chainMasquerade+f.suffix)))
+		unserved = append(unserved, rule(f.isFamily(), jump(chainUnserved+f.suffix)))
+		for _, p := range l.ownPods() {
+			if f.matches(p) {
+				own = append(own, rule(f.isFamily(), f.prefix(f.saddr, p), jump(chainServices+f.suffix)))
+			}
+		}
+	}
+	return append(out,
+		baseChain{name: "ownpods", kind: nat, hook: nftables.ChainHookPrerouting, priority: priorityOwnPods, rules: own},
+		baseChain{name: "prerouting", kind: nat, hook: nftables.ChainHookPrerouting, priority: priorityEveryone, rules: all},
+		baseChain{name: "output", kind: nat, hook: nftables.ChainHookOutput, priority: priorityEveryone, rules: all},
+		baseChain{name: "postrouting", kind: nat, hook: nftables.ChainHookPostrouting, priority: priorityMasquerade, rules: masq},
+		baseChain{name: "filter-input", kind: filter, hook: nftables.ChainHookInput, priority: priorityFilter, rules: unserved},
+		baseChain{name: "filter-forward", kind: filter, hook: nftables.ChainHookForward, priority: priorityFilter, rules: unserved},
+		baseChain{name: "filter-output", kind: filter, hook: nftables.ChainHookOutput, priority: priorityFilter, rules: unserved},
+	)
+}
+
+func (l layout) ownPods() []netip.Prefix {
+	if len(l.localPods) > 0 {
+		return l.localPods
+	}
+	return l.networks.Pods
+}
+
+// guardRules keep loopback addresses off the wire: node ports on 127.0.0.1 need route_localnet, which would
+// otherwise let neighbours reach what listens on loopback only.
+func guardRules() [][]expr.Any {
+	notLoopback := []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg(0)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg(0), Data: []byte("lo\x00")},
+	}
+	loopback := netip.MustParsePrefix("127.0.0.0/8")
+	return [][]expr.Any{
+		rule(notLoopback, ip4.isFamily(), ip4.prefix(ip4.daddr, loopback), verdict(expr.VerdictDrop)),
+		rule(notLoopback, ip4.isFamily(), ip4.prefix(ip4.saddr, loopback), verdict(expr.VerdictDrop)),
+	}
+}
+
+func rejectRules() [][]expr.Any {
+	return [][]expr.Any{
+		rule(loadProtocol(0), &expr.Cmp{Op: expr.CmpOpEq, Register: reg(0), Data: []byte{unix.IPPROTO_TCP}},
+			&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}),
+		rule(&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}),
+	}
+}
+
+// nodePort matches packets to an address on which node ports answer; the chain goes on with then.
+func (l layout) nodePort(f *family, then ...any) [][]expr.Any {
+	lookup := []any{addressIsLocal(false, expr.CmpOpEq)}
+	if len(l.networks.NodePorts) == 0 {
+		return [][]expr.Any{rule(append(lookup, then...)...)}
+	}
+	var out [][]expr.Any
+	for _, p := range l.networks.NodePorts {
+		if f.matches(p) {
+			out = append(out, rule(append(append([]any{f.prefix(f.daddr, p)}, lookup...), then...)...))
+		}
+	}
+	return out
+}
+
+func (l layout) serviceRules(f *family) [][]expr.Any {
+	byAddress := rule(f.network(f.daddr, 0), loadProtocol(f.words), loadPort(f.words+1), verdictFrom(setServices+f.suffix))
+	byPort := rule(loadProtocol(0), loadPort(1), verdictFrom(setNodePorts+f.suffix))
+	return append([][]expr.Any{byAddress}, l.nodePort(f, byPort)...)
+}
+
+func (l layout) unservedRules(f *family) [][]expr.Any {
+	byAddress := rule(f.network(f.daddr, 0), loadProtocol(f.words), loadPort(f.words+1), verdictFrom(setUnserved+f.suffix))
+	byPort := rule(loadProtocol(0), loadPort(1), verdictFrom(setUnservedPorts+f.suffix))
+	out := append([][]expr.Any{byAddress}, l.nodePort(f, byPort)...)
+	for _, p := range l.networks.Services {
+		if f.matches(p) {
+			// An address in here that the host owns is somebody's on purpose (the node's DNS, say).
+			out = append(out, rule(f.prefix(f.daddr, p), addressIsLocal(false, expr.CmpOpNeq), goTo(chainReject)))
+		}
+	}
+	return out
+}
+
+// masqueradeRules replace the client's address only where answers would not find their way back otherwise.
+func (l layout) masqueradeRules(f *family) [][]expr.Any {
+	loopback := netip.MustParsePrefix("127.0.0.0/8")
+	if f == ip6 {
+		loopback = netip.MustParsePrefix("::1/128")
+	}
+	masquerade := &expr.Masq{}
+	out := [][]expr.Any{
+		rule(conntrackBit(expr.CtKeySTATUS, statusDNAT, expr.CmpOpEq), verdict(expr.VerdictReturn)),
+		rule(f.network(f.saddr, 0), f.network(f.daddr, f.words), inSet(setHairpin+f.suffix), masquerade),
+		rule(f.prefix(f.saddr, loopback), masquerade),
+		rule(f.network(f.daddr, 0), inSet(setOnHost+f.suffix), verdict(expr.VerdictReturn)),
+		rule(f.network(f.daddr, 0), notInSet(setRemote+f.suffix), verdict(expr.VerdictReturn)),
+	}
+	for _, pods := range l.networks.Pods {
+		for _, services := range l.networks.Services {
+			if f.matches(pods) && f.matches(services) {
+				out = append(out, rule(f.prefix(f.saddr, pods), askedFor(services), verdict(expr.VerdictReturn)))
+			}
+		}
+	}
+	return append(out, rule(masquerade))
+}

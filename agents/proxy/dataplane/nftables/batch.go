@@ -1,0 +1,194 @@
+package nftables
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+)
+
+// maxElements is how many elements go into one message: an attribute's length has 16 bits.
+const maxElements = 400
+
+// difference is what one atomic batch changes.
+type difference struct {
+	remove map[element]string
+	add    map[element]string
+	write  []*chain // whose rules are (re)written
+	drop   []string // chains that go
+}
+
+func newDifference() *difference {
+	return &difference{remove: map[element]string{}, add: map[element]string{}}
+}
+
+func (d *difference) empty() bool {
+	return len(d.remove) == 0 && len(d.add) == 0 && len(d.write) == 0 && len(d.drop) == 0
+}
+
+// size estimates the messages of the batch.
+func (d *difference) size() int {
+	return len(d.remove)/10 + len(d.add)/10 + 5*len(d.write) + 2*len(d.drop)
+}
+
+// writer queues messages of one batch.
+type writer struct {
+	conn   *nftables.Conn
+	table  *nftables.Table
+	layout layout
+	sets   map[string]*nftables.Set
+}
+
+// send writes the difference as one transaction. The order within it is what the kernel's reference counts ask
+// for: chains exist before something leads to them and go after nothing does.
+func (w *writer) send(d *difference, known map[string]bool) error {
+	for _, c := range d.write {
+		ref := &nftables.Chain{Name: c.name(), Table: w.table}
+		if known[c.name()] {
+			w.conn.FlushChain(ref)
+		} else {
+			w.conn.AddChain(ref)
+		}
+	}
+	if err := w.elements(d.remove, w.conn.SetDeleteElements); err != nil {
+		return err
+	}
+	if err := w.elements(d.add, w.conn.SetAddElements); err != nil {
+		return err
+	}
+	for _, c := range d.write {
+		w.rules(c.name(), w.layout.rulesOf(c))
+	}
+	for _, name := range d.drop {
+		w.conn.FlushChain(&nftables.Chain{Name: name, Table: w.table})
+	}
+	for _, name := range d.drop {
+		w.conn.DelChain(&nftables.Chain{Name: name, Table: w.table})
+	}
+	return w.conn.Flush()
+}
+
+func (w *writer) rules(chain string, rules [][]expr.Any) {
+	for _, exprs := range rules {
+		w.conn.AddRule(&nftables.Rule{Table: w.table, Chain: &nftables.Chain{Name: chain, Table: w.table}, Exprs: exprs})
+	}
+}
+
+func (w *writer) elements(elements map[element]string, op func(*nftables.Set, []nftables.SetElement) error) error {
+	bySet := map[string][]nftables.SetElement{}
+	for e, value := range elements {
+		bySet[e.set] = append(bySet[e.set], setElement(e, value, verdictSets[e.set[:len(e.set)-1]]))
+	}
+	for name, list := range bySet {
+		for part := range slices.Chunk(list, maxElements) {
+			if err := op(w.sets[name], part); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// rulesOf returns the rules of a service's chain.
+func (l layout) rulesOf(c *chain) [][]expr.Any {
+	if c.inside == "" {
+		return c.balance()
+	}
+	var out [][]expr.Any
+	for _, p := range l.networks.Pods {
+		if c.family.matches(p) {
+			out = append(out, rule(c.family.prefix(c.family.saddr, p), goTo(c.inside)))
+		}
+	}
+	out = append(out, rule(addressIsLocal(true, expr.CmpOpEq), goTo(c.inside)))
+	if c.outside != "" {
+		out = append(out, rule(goTo(c.outside)))
+	}
+	return out
+}
+
+// writeBase makes the table where there is none in this format, and the base chains. Chains and elements of
+// Services stay as they are.
+func (w *writer) writeBase(k *kernel) error {
+	if k.exists && !k.usable {
+		w.conn.DelTable(w.table)
+	}
+	if !k.usable {
+		w.conn.AddTable(w.table)
+		w.conn.AddChain(&nftables.Chain{Name: format, Table: w.table})
+		for _, name := range slices.Sorted(maps.Keys(w.sets)) {
+			if err := w.conn.AddSet(w.sets[name], nil); err != nil {
+				return err
+			}
+		}
+	}
+	if k.layout != "" {
+		w.conn.DelChain(&nftables.Chain{Name: k.layout, Table: w.table})
+	}
+	w.conn.AddChain(&nftables.Chain{Name: w.layout.mark(), Table: w.table})
+	accept := nftables.ChainPolicyAccept
+	base := w.layout.chains()
+	for _, b := range base {
+		c := &nftables.Chain{Name: b.name, Table: w.table}
+		if b.hook != nil {
+			c.Type, c.Hooknum, c.Priority, c.Policy = b.kind, b.hook, &b.priority, &accept
+		}
+		w.conn.AddChain(c)
+		w.conn.FlushChain(c)
+	}
+	for _, b := range base {
+		w.rules(b.name, b.rules)
+	}
+	return w.conn.Flush()
+}
+
+// newWriter opens a batch.
+func newWriter(ctx context.Context, table *nftables.Table, l layout) (*writer, error) {
+	conn, err := dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{conn: conn, table: table, layout: l, sets: map[string]*nftables.Set{}}
+	for _, f := range families {
+		for _, s := range f.sets(table) {
+			w.sets[s.Name] = s
+		}
+	}
+	return w, nil
+}
+
+// deleteTables removes the tables with a prefix that match, and tells how many it left.
+func deleteTables(ctx context.Context, prefix string, match func(name string) bool) (left int, err error) {
+	conn, err := dial(ctx)
+	if err != nil {
+		return 0, err
+	}
+	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return 0, fmt.Errorf("list tables: %w", err)
+	}
+	for _, t := range tables {
+		if !strings.HasPrefix(t.Name, prefix) {
+			continue
+		}
+		if match(t.Name) {
+			conn.DelTable(t)
+		} else {
+			left++
+		}
+	}
+	if err := conn.Flush(); err != nil {
+		return left, fmt.Errorf("delete tables of %s: %w", prefix, err)
+	}
+	return left, nil
+}
+
+func (d *difference) dropOnce(name string) {
+	if !slices.Contains(d.drop, name) {
+		d.drop = append(d.drop, name)
+	}
+}

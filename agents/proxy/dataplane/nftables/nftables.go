@@ -1,0 +1,217 @@
+// Package nftables balances Services with nftables maps. Each cluster's node has one table. A new connection costs
+// one lookup, address . protocol . port to a chain, whatever the number of Services; the chain counts on in even
+// turns (numgen) and takes the endpoint from a second map, group . turn to address . port. A change of endpoints is a
+// change of map elements; rules are rewritten only where the number of endpoints changed, and only of that Service.
+// Nothing but netlink is needed at run time.
+package nftables
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/google/nftables"
+	"go.uber.org/zap"
+
+	"karve.dev/karve/agents/proxy/dataplane"
+	"karve.dev/karve/agents/proxy/dataplane/conntrack"
+	"karve.dev/karve/agents/proxy/dataplane/hostnet"
+)
+
+// Config is what a Dataplane needs.
+type Config struct {
+	Identity dataplane.Identity
+	Networks dataplane.Networks
+	Logger   *zap.Logger
+}
+
+// Dataplane implements dataplane.Dataplane.
+type Dataplane struct {
+	config Config
+	log    *zap.Logger
+	host   *hostnet.Host
+	table  *nftables.Table
+
+	kernel   *kernel // nil: not read yet, or in doubt after an error
+	layout   layout
+	programs map[string]*installed
+	wanted   map[element]string
+	uses     map[element]int
+	chains   map[string]*chain // what must exist
+	places   map[groupID][]netip.AddrPort
+}
+
+// installed is a server and its program.
+type installed struct {
+	server  dataplane.VirtualServer
+	program *program
+}
+
+var _ dataplane.Dataplane = (*Dataplane)(nil)
+
+// New prepares the host (forwarding, the cluster's interface) and returns a dataplane that adopts what an earlier
+// process left.
+func New(ctx context.Context, config Config) (*Dataplane, error) {
+	d := &Dataplane{config: config, log: config.Logger, layout: layout{networks: config.Networks}}
+	if d.log == nil {
+		d.log = zap.NewNop()
+	}
+	d.table = &nftables.Table{Name: config.Identity.Table(), Family: nftables.TableFamilyINet}
+	host, err := hostnet.Prepare(ctx, config.Identity, config.Networks, d.log)
+	if err != nil {
+		return nil, err
+	}
+	d.host = host
+	d.forget()
+	return d, nil
+}
+
+// Close implements dataplane.Dataplane.
+func (d *Dataplane) Close() error { return nil }
+
+// Cleanup removes the identity's table; with an empty Node, all tables of the cluster. What the cluster's nodes on
+// this host share goes with the last of them.
+func Cleanup(ctx context.Context, id dataplane.Identity) error {
+	prefix := dataplane.ClusterTablePrefix(id.Cluster)
+	left, err := deleteTables(ctx, prefix, func(name string) bool { return id.Node == "" || name == id.Table() })
+	if err != nil || left > 0 {
+		return err
+	}
+	return hostnet.Cleanup(ctx, id)
+}
+
+// forget drops what is believed about the kernel; the next Apply reads it anew.
+func (d *Dataplane) forget() {
+	d.kernel = nil
+	d.programs, d.wanted, d.uses = map[string]*installed{}, map[element]string{}, map[element]int{}
+	d.chains, d.places = map[string]*chain{}, map[groupID][]netip.AddrPort{}
+}
+
+// Apply implements dataplane.Dataplane.
+func (d *Dataplane) Apply(ctx context.Context, state dataplane.State) error {
+	first := d.kernel == nil
+	if err := d.prepare(ctx, state.LocalPods); err != nil {
+		d.forget()
+		return err
+	}
+	changes := d.changes(state)
+	err := d.write(ctx, changes)
+	if first && err == nil {
+		err = d.sweep(ctx)
+	}
+	flows := make([]conntrack.Change, 0, len(changes))
+	for _, c := range changes {
+		flows = append(flows, conntrack.Change{Before: c.before(), After: c.after, First: first})
+	}
+	if ctErr := conntrack.Settle(ctx, flows); ctErr != nil {
+		d.log.Warn("flows to removed endpoints were not all ended", zap.Error(ctErr))
+	}
+	if err != nil && len(dataplane.ServerErrors(err)) == 0 {
+		d.forget()
+	}
+	return err
+}
+
+// Maintain implements dataplane.Dataplane: it sees to it that the next Apply writes everything when somebody else
+// removed the table or the host's settings.
+func (d *Dataplane) Maintain(ctx context.Context) (time.Duration, error) {
+	const again = 30 * time.Second
+	if err := d.host.Repair(ctx); err != nil {
+		d.log.Warn("host network settings", zap.Error(err))
+	}
+	if d.kernel == nil {
+		return again, nil
+	}
+	conn, err := dial(ctx)
+	if err != nil {
+		return again, err
+	}
+	ok, err := tableExists(conn, d.table.Name)
+	if err == nil && !ok {
+		d.forget()
+		return again, dataplane.ErrLost
+	}
+	return again, err
+}
+
+// prepare reads the kernel where needed and brings the base chains up to date.
+func (d *Dataplane) prepare(ctx context.Context, localPods []netip.Prefix) error {
+	want := layout{networks: d.config.Networks, localPods: slices.Clone(localPods)}
+	if d.kernel == nil {
+		k, err := readKernel(ctx, d.table)
+		if err != nil {
+			return fmt.Errorf("read table %s: %w", d.table.Name, err)
+		}
+		d.kernel = k
+		d.readPlaces()
+	}
+	d.layout = want
+	if d.kernel.usable && d.kernel.layout == want.mark() {
+		return nil
+	}
+	w, err := newWriter(ctx, d.table, want)
+	if err != nil {
+		return err
+	}
+	if err := w.writeBase(d.kernel); err != nil {
+		return fmt.Errorf("write table %s: %w", d.table.Name, err)
+	}
+	if !d.kernel.usable {
+		d.kernel.elements, d.kernel.chains = map[element]string{}, map[string]bool{}
+	}
+	d.kernel.exists, d.kernel.usable, d.kernel.layout = true, true, want.mark()
+	return nil
+}
+
+// readPlaces takes the order of endpoints from the kernel, so that a restart changes no index.
+func (d *Dataplane) readPlaces() {
+	for e, value := range d.kernel.elements {
+		if e.set[:len(e.set)-1] != setEndpoints || len(e.key) != 12 {
+			continue
+		}
+		id := groupID([]byte(e.key[:8]))
+		i := int(binary.NativeEndian.Uint32([]byte(e.key[8:])))
+		for len(d.places[id]) <= i {
+			d.places[id] = append(d.places[id], netip.AddrPort{})
+		}
+		d.places[id][i] = parseAddressPort(value)
+	}
+}
+
+// change is one server that differs from what is installed; after is nil for one that goes.
+type change struct {
+	name  string
+	old   *installed
+	after *dataplane.VirtualServer
+}
+
+func (c change) before() *dataplane.VirtualServer {
+	if c.old == nil {
+		return nil
+	}
+	return &c.old.server
+}
+
+// changes compares state with what is installed. Servers that go come first: others may take their frontends over.
+func (d *Dataplane) changes(state dataplane.State) []change {
+	names := make(map[string]bool, len(state.Servers))
+	var out []change
+	for i := range state.Servers {
+		v := &state.Servers[i]
+		names[v.Name] = true
+		old := d.programs[v.Name]
+		if old == nil || !old.server.Equal(v) {
+			out = append(out, change{v.Name, old, v})
+		}
+	}
+	var gone []change
+	for name, old := range d.programs {
+		if !names[name] {
+			gone = append(gone, change{name: name, old: old})
+		}
+	}
+	return append(gone, out...)
+}

@@ -1,0 +1,189 @@
+package nftables
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Rules are lists of expressions over 32-bit registers, numbered from 0 here. Values of several registers side by
+// side are a concatenation, the key of a map.
+const reg0 = unix.NFT_REG32_00
+
+func reg(n uint32) uint32 { return reg0 + n }
+
+// family holds what differs between IPv4 and IPv6.
+type family struct {
+	suffix       string
+	proto        uint8 // NFPROTO_*, which is also AF_*
+	words        uint32
+	saddr, daddr uint32 // offsets in the network header
+}
+
+var (
+	ip4 = &family{suffix: "4", proto: unix.NFPROTO_IPV4, words: 1, saddr: 12, daddr: 16}
+	ip6 = &family{suffix: "6", proto: unix.NFPROTO_IPV6, words: 4, saddr: 8, daddr: 24}
+
+	families = []*family{ip4, ip6}
+)
+
+func familyOf(ipv6 bool) *family {
+	if ipv6 {
+		return ip6
+	}
+	return ip4
+}
+
+func (f *family) matches(p netip.Prefix) bool { return p.Addr().Is6() == (f == ip6) }
+
+// network loads an address of the packet.
+func (f *family) network(offset, into uint32) expr.Any {
+	return &expr.Payload{DestRegister: reg(into), Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4 * f.words}
+}
+
+// isFamily matches packets of the family.
+func (f *family) isFamily() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg(0)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg(0), Data: []byte{f.proto}},
+	}
+}
+
+func loadProtocol(into uint32) expr.Any {
+	return &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg(into)}
+}
+
+func loadPort(into uint32) expr.Any {
+	return &expr.Payload{DestRegister: reg(into), Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}
+}
+
+// prefix matches an address of the packet against a range.
+func (f *family) prefix(offset uint32, p netip.Prefix) []expr.Any {
+	return append([]expr.Any{f.network(offset, 0)}, inPrefix(p)...)
+}
+
+// inPrefix compares the address in register 0 with a range.
+func inPrefix(p netip.Prefix) []expr.Any {
+	addr := p.Masked().Addr().AsSlice()
+	if p.IsSingleIP() {
+		return []expr.Any{&expr.Cmp{Op: expr.CmpOpEq, Register: reg(0), Data: addr}}
+	}
+	mask := make([]byte, len(addr))
+	for i := range p.Bits() {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	return []expr.Any{
+		&expr.Bitwise{SourceRegister: reg(0), DestRegister: reg(0), Len: uint32(len(addr)), Mask: mask, Xor: make([]byte, len(addr))},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg(0), Data: addr},
+	}
+}
+
+// addressIsLocal matches when the routing table calls the source or destination address the host's own.
+func addressIsLocal(source bool, op expr.CmpOp) []expr.Any {
+	return []expr.Any{
+		&expr.Fib{Register: reg(0), ResultADDRTYPE: true, FlagSADDR: source, FlagDADDR: !source},
+		&expr.Cmp{Op: op, Register: reg(0), Data: binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)},
+	}
+}
+
+// conntrackBit matches when one of bits is set (or none is, with op equal) in a conntrack field.
+func conntrackBit(key expr.CtKey, bits uint32, op expr.CmpOp) []expr.Any {
+	return []expr.Any{
+		&expr.Ct{Key: key, Register: reg(0)},
+		&expr.Bitwise{SourceRegister: reg(0), DestRegister: reg(0), Len: 4, Mask: binaryutil.NativeEndian.PutUint32(bits), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: op, Register: reg(0), Data: make([]byte, 4)},
+	}
+}
+
+// askedFor matches the address that the connection was opened to, before any translation.
+func askedFor(p netip.Prefix) []expr.Any {
+	return append([]expr.Any{&expr.Ct{Key: expr.CtKeyDST, Register: reg(0)}}, inPrefix(p)...)
+}
+
+// verdictFrom takes the verdict that a map has for the key in register 0 onwards.
+func verdictFrom(set string) expr.Any {
+	return &expr.Lookup{SourceRegister: reg(0), SetName: set, IsDestRegSet: true, DestRegister: unix.NFT_REG_VERDICT}
+}
+
+func inSet(set string) expr.Any { return &expr.Lookup{SourceRegister: reg(0), SetName: set} }
+
+func notInSet(set string) expr.Any {
+	return &expr.Lookup{SourceRegister: reg(0), SetName: set, Invert: true}
+}
+
+func jump(chain string) expr.Any { return &expr.Verdict{Kind: expr.VerdictJump, Chain: chain} }
+
+func goTo(chain string) expr.Any { return &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain} }
+
+func verdict(kind expr.VerdictKind) expr.Any { return &expr.Verdict{Kind: kind} }
+
+func immediate(into uint32, value []byte) expr.Any {
+	return &expr.Immediate{Register: reg(into), Data: value}
+}
+
+// rule joins parts of a rule.
+func rule(parts ...any) []expr.Any {
+	var out []expr.Any
+	for _, p := range parts {
+		switch p := p.(type) {
+		case []expr.Any:
+			out = append(out, p...)
+		case expr.Any:
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Registers of a balancing rule: the key of a map first, then the endpoint that was chosen.
+const chosen = 8
+
+// translate sends the connection to the address and port in the registers of the chosen endpoint.
+func (f *family) translate() expr.Any {
+	return &expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(f.proto), RegAddrMin: reg(chosen), RegProtoMin: reg(chosen + f.words), Specified: true}
+}
+
+// takeTurn chooses the next of n endpoints of a group.
+func (f *family) takeTurn(id groupID, n uint32) []expr.Any {
+	return []expr.Any{
+		immediate(0, id[0:4]), immediate(1, id[4:8]),
+		&expr.Numgen{Register: reg(2), Modulus: n, Type: unix.NFT_NG_INCREMENTAL},
+		&expr.Lookup{SourceRegister: reg(0), SetName: setEndpoints + f.suffix, IsDestRegSet: true, DestRegister: reg(chosen)},
+	}
+}
+
+// clientKey puts the client's address and the group in register 0 onwards, the key of the affinity map.
+func (f *family) clientKey(id groupID) []expr.Any {
+	return []expr.Any{f.network(f.saddr, 0), immediate(f.words, id[0:4]), immediate(f.words+1, id[4:8])}
+}
+
+// remember stores or renews the chosen endpoint for the client in register 0 onwards.
+func (f *family) remember(timeout time.Duration) expr.Any {
+	return &expr.Dynset{SrcRegKey: reg(0), SrcRegData: reg(chosen), SetName: setAffinity + f.suffix, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: timeout}
+}
+
+// balance returns the rules of a group's chain.
+func (c *chain) balance() [][]expr.Any {
+	f, turn := c.family, c.family.takeTurn(c.id, c.shape.endpoints)
+	plain := rule(turn, f.translate())
+	if c.shape.affinity == 0 {
+		return [][]expr.Any{plain}
+	}
+	timeout := time.Duration(c.shape.affinity) * time.Second
+	known := &expr.Lookup{SourceRegister: reg(0), SetName: setAffinity + f.suffix, IsDestRegSet: true, DestRegister: reg(chosen)}
+	return [][]expr.Any{
+		rule(f.clientKey(c.id), known, f.remember(timeout), f.translate()),
+		rule(turn, f.clientKey(c.id), f.remember(timeout), f.translate()),
+		plain, // the affinity map is full
+	}
+}
+
+func nativeIndex(i int) []byte {
+	out := make([]byte, 4)
+	binary.NativeEndian.PutUint32(out, uint32(i))
+	return out
+}
