@@ -3,73 +3,57 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/user"
-	"path/filepath"
-	"strconv"
+
+	"k8s.io/client-go/tools/clientcmd"
 
 	"karve.dev/karve/internal/cluster"
-	"karve.dev/karve/internal/identity"
+	"karve.dev/karve/internal/identity/kubeconfig"
 )
 
-// person is who runs the command: under sudo, the one who typed it.
-type person struct {
-	home     string
-	uid, gid int
-}
-
-func whoami() (person, error) {
-	name := os.Getenv("SUDO_USER")
-	if os.Geteuid() != 0 || name == "" || name == "root" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return person{}, fmt.Errorf("find the home directory: %w", err)
-		}
-		return person{home, os.Getuid(), os.Getgid()}, nil
-	}
-	u, err := user.Lookup(name)
-	if err != nil {
-		return person{}, fmt.Errorf("find the home directory of %s: %w", name, err)
-	}
-	uid, err1 := strconv.Atoi(u.Uid)
-	gid, err2 := strconv.Atoi(u.Gid)
-	return person{u.HomeDir, uid, gid}, errors.Join(err1, err2)
-}
-
-func (p person) kubeconfig() string { return filepath.Join(p.home, ".kube", "config") }
-
-// contextName is the kubeconfig context of a cluster.
-func contextName(t target) string { return t.name }
-
-// connect merges the cluster's administrator into the person's kubeconfig. A file that cannot be merged is left alone;
-// the cluster works all the same, so that is told and is no failure.
-func connect(dir cluster.Dir, t target) error {
-	p, err := whoami()
+// connect merges the cluster's administrator into the kubeconfig of whoever runs the command. A file that cannot be
+// merged is left alone; the cluster works all the same, so that is told and is no failure.
+func connect(dir cluster.Dir) error {
+	entry, err := adminEntry(dir)
 	if err != nil {
 		return err
 	}
-	raw, err := os.ReadFile(dir.Kubeconfig())
-	if errors.Is(err, fs.ErrPermission) {
-		return nil
-	}
+	file, err := kubeconfig.Default()
 	if err != nil {
-		return fmt.Errorf("read the cluster's kubeconfig: %w", err)
+		return err
 	}
-	if err := identity.MergeKubeconfig(p.kubeconfig(), raw, identity.Owner{UID: p.uid, GID: p.gid}); err != nil {
+	err = file.Merge(entry)
+	if errors.Is(err, kubeconfig.ErrLeftAlone) {
 		fmt.Fprintf(os.Stderr, "karve: %v\n", err)
 		fmt.Fprintf(os.Stderr, "karve: use kubectl --kubeconfig %s instead\n", dir.Kubeconfig())
 		return nil
 	}
-	fmt.Printf("kubectl context %q is in %s and current\n", contextName(t), p.kubeconfig())
+	if err != nil {
+		return err
+	}
+	fmt.Printf("kubectl context %q is in %s and current\n", entry.Name, file.Path)
 	return nil
 }
 
-// disconnect takes the cluster out of the person's kubeconfig again.
-func disconnect(t target) {
-	p, err := whoami()
+// adminEntry reads the kubeconfig that the daemon keeps in its data directory.
+func adminEntry(dir cluster.Dir) (kubeconfig.Entry, error) {
+	config, err := clientcmd.LoadFromFile(dir.Kubeconfig())
+	if err != nil {
+		return kubeconfig.Entry{}, fmt.Errorf("read the cluster's kubeconfig: %w", err)
+	}
+	name := config.CurrentContext
+	c, u := config.Clusters[name], config.AuthInfos[name]
+	if c == nil || u == nil {
+		return kubeconfig.Entry{}, fmt.Errorf("read the cluster's kubeconfig: %s has no cluster and user called %q", dir.Kubeconfig(), name)
+	}
+	return kubeconfig.Entry{Name: name, Server: c.Server, CA: c.CertificateAuthorityData, Cert: u.ClientCertificateData, Key: u.ClientKeyData}, nil
+}
+
+// disconnect takes the cluster out of that kubeconfig again.
+func disconnect(name string) {
+	file, err := kubeconfig.Default()
 	if err == nil {
-		err = identity.RemoveFromKubeconfig(p.kubeconfig(), contextName(t), identity.Owner{UID: p.uid, GID: p.gid})
+		err = file.Remove(name)
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "karve: %v\n", err)
@@ -80,7 +64,7 @@ func whatNext(t target) string {
 	return fmt.Sprintf(`
 Try:
   kubectl get nodes                        (or: karve kubectl get nodes)
-  kubectl create deployment web --image=IMAGE-YOU-BUILT --replicas=3
+  docker build -t app . && kubectl create deployment app --image=app
   karve status%s
   karve down%s
 `, t.again(), t.again())

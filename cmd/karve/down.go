@@ -30,7 +30,7 @@ func down(ctx context.Context, t target, purge bool) error {
 		return errors.New("stopping a cluster needs root: run sudo karve down" + t.again())
 	}
 	dir := t.dir()
-	_, known, err := dir.Load()
+	settings, known, err := dir.Load()
 	if err != nil && !purge {
 		return err
 	}
@@ -52,7 +52,7 @@ func down(ctx context.Context, t target, purge bool) error {
 		fmt.Printf("its data stays in %s: karve up%s starts it again, karve down --purge%s removes it\n", dir, t.again(), t.again())
 		return nil
 	}
-	disconnect(t)
+	disconnect(settings.Name)
 	if err := os.RemoveAll(string(dir)); err != nil {
 		return fmt.Errorf("remove the cluster's data: %w", err)
 	}

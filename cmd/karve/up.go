@@ -55,7 +55,7 @@ func up(ctx context.Context, o *upOptions) error {
 	dir := o.dir()
 	if pid, ok := running(dir); ok {
 		fmt.Printf("karve: cluster %q is running (process %d)\n", o.name, pid)
-		return connect(dir, o.target)
+		return connect(dir)
 	}
 	settings, err := o.settings(dir)
 	if err != nil {
@@ -74,7 +74,7 @@ func up(ctx context.Context, o *upOptions) error {
 	if err := follow(ctx, dir, daemon); err != nil {
 		return err
 	}
-	if err := connect(dir, o.target); err != nil {
+	if err := connect(dir); err != nil {
 		return err
 	}
 	fmt.Print(whatNext(o.target))

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc/status"
+	grpcstatus "google.golang.org/grpc/status"
 	"k8s.io/client-go/tools/clientcmd"
 
 	schedulerv1 "karve.dev/karve/gen/go/karve/scheduler/v1"
@@ -55,7 +55,7 @@ func why(ctx context.Context, t target, namespace, pod string) error {
 	defer conn.Close()
 	answer, err := schedulerv1.NewSchedulerServiceClient(conn).Explain(ctx, &schedulerv1.ExplainRequest{Namespace: namespace, Name: pod})
 	if err != nil {
-		return errors.New(status.Convert(err).Message())
+		return errors.New(grpcstatus.Convert(err).Message())
 	}
 	fmt.Println(answer.GetSummary())
 	for _, n := range answer.GetNodes() {

@@ -1,0 +1,12 @@
+package main
+
+import "github.com/spf13/cobra"
+
+type role struct{}
+
+func (r role) command() *cobra.Command { return nil }
+
+var roles []role
+
+func issueCommand() *cobra.Command   { return &cobra.Command{Use: "issue"} }
+func cleanupCommand() *cobra.Command { return &cobra.Command{Use: "cleanup", RunE: func(*cobra.Command, []string) error { return nil }} }
