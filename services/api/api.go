@@ -11,8 +11,15 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+
+	agentv1 "karve.dev/karve/gen/go/karve/agent/v1"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	systemv1 "karve.dev/karve/gen/go/karve/system/v1"
 	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/services/api/admission"
 	"karve.dev/karve/services/api/authn"
@@ -31,8 +38,13 @@ type Config struct {
 	Tokens func() (*identity.Tokens, error)
 	// Kinds are what is served; nil for all of the registry.
 	Kinds []*registry.Kind
-	// Metrics takes the service's metrics; nil for none.
-	Metrics prometheus.Registerer
+	// OpenAPI returns the documents of discovery; nil for none.
+	OpenAPI server.OpenAPI
+	// Nodes reaches the nodes' agents, for logs and exec; nil answers that none can be reached.
+	Nodes server.NodeDialer
+	// Metrics takes the service's metrics, Gatherer is what SystemService shows; nil for none.
+	Metrics  prometheus.Registerer
+	Gatherer prometheus.Gatherer
 	// Log is nil for none.
 	Log *zap.Logger
 }
@@ -45,6 +57,7 @@ type Server struct {
 	authz     *authz.Authorizer
 	resources *server.Server
 	intercept *server.Interceptors
+	health    *health.Server
 	ready     chan struct{}
 }
 
@@ -59,14 +72,16 @@ func New(config Config) (*Server, error) {
 	if config.Kinds == nil {
 		config.Kinds = registry.All()
 	}
-	s := &Server{config: config, ready: make(chan struct{})}
+	s := &Server{config: config, ready: make(chan struct{}), health: health.NewServer()}
+	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	s.cache = watch.New(watch.Config{Store: config.Store, Log: config.Log})
 	objects := &objects{s}
 	s.authz = authz.New(authz.Config{Pods: objects})
 	s.authn = authn.New(authn.Config{Tokens: config.Tokens, Objects: objects, Log: config.Log})
 	var err error
 	s.resources, err = server.New(context.Background(), server.Config{
-		Store: config.Store, Cache: s.cache, Kinds: config.Kinds, Authorizer: s.authz, Admission: admission.Default, Log: config.Log,
+		Store: config.Store, Cache: s.cache, Kinds: config.Kinds, Authorizer: s.authz, Admission: admission.Default,
+		Tokens: config.Tokens, ReviewToken: s.authn.ReviewToken, RulesFor: s.authz.RulesFor, Log: config.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -95,6 +110,37 @@ func (s *Server) Interceptors() (grpc.UnaryServerInterceptor, grpc.StreamServerI
 // Register adds the API's services.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
 	apiv1.RegisterResourceServiceServer(r, s.resources)
+	apiv1.RegisterDiscoveryServiceServer(r, server.NewDiscovery(s.resources, s.config.OpenAPI))
+	systemv1.RegisterSystemServiceServer(r, &server.System{Server: s.resources, Checks: s.checks(), Metrics: s.config.Gatherer})
+	agentv1.RegisterPodAccessServiceServer(r, &server.PodAccess{Server: s.resources, Nodes: s.config.Nodes})
+	healthv1.RegisterHealthServer(r, s.health)
+	if described, ok := r.(reflection.ServiceInfoProvider); ok {
+		options := reflection.ServerOptions{Services: described}
+		reflectionv1.RegisterServerReflectionServer(r, reflection.NewServerV1(options))
+	}
+}
+
+// checks are what /readyz and /livez show.
+func (s *Server) checks() []server.Check {
+	return []server.Check{
+		{Name: "store", Run: func(ctx context.Context) error {
+			_, err := s.config.Store.Revision(ctx)
+			return err
+		}},
+		{Name: "watch-cache", Ready: true, Run: func(context.Context) error { return closed(s.cache.Ready()) }},
+		{Name: "bootstrap", Ready: true, Run: func(context.Context) error { return closed(s.ready) }},
+	}
+}
+
+var errNotYet = errors.New("not finished yet")
+
+func closed(ch <-chan struct{}) error {
+	select {
+	case <-ch:
+		return nil
+	default:
+		return errNotYet
+	}
 }
 
 // Ready is closed when the API answers.
@@ -103,18 +149,39 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	context.AfterFunc(ctx, s.resources.Stop)
+	loaded := make(chan struct{})
 	g.Go(func() error { return s.cache.Run(ctx) })
 	g.Go(func() error {
-		select {
-		case <-s.cache.Ready():
-		case <-ctx.Done():
+		if !await(ctx, s.cache.Ready()) {
 			return nil
 		}
-		if err := s.bootstrap(ctx); err != nil {
+		return s.feedPolicy(ctx, loaded)
+	})
+	g.Go(func() error {
+		if !await(ctx, s.cache.Ready()) {
+			return nil
+		}
+		if err := s.bootstrap(ctx); err != nil && ctx.Err() == nil {
 			return err
 		}
+		if !await(ctx, loaded) {
+			return nil
+		}
+		s.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 		close(s.ready)
 		return nil
 	})
-	return g.Wait()
+	err := g.Wait()
+	s.health.Shutdown()
+	return err
+}
+
+func await(ctx context.Context, ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -40,11 +40,7 @@ func (s *Server) Delete(ctx context.Context, req *apiv1.DeleteRequest) (*apiv1.R
 		}
 		return r.success(req.GetAs(), obj.GetUID())
 	}
-	res, err := r.answer(&done.item, req.GetAs())
-	if err == nil {
-		res.Accepted = !done.removed
-	}
-	return res, err
+	return r.answer(&done.item, req.GetAs())
 }
 
 // answersWithObject are the kinds whose deletion is answered with the object that was deleted.

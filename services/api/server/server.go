@@ -10,10 +10,12 @@ import (
 	"sync/atomic"
 
 	"go.uber.org/zap"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/services/api/admission"
 	"karve.dev/karve/services/api/authz"
 	"karve.dev/karve/services/api/codec"
@@ -37,7 +39,7 @@ type Hook interface {
 	Plan(ctx context.Context, obj, old registry.Object) ([]store.Op, error)
 }
 
-// Config makes a Server; all but Hooks, Reviews and Tokens are required.
+// Config makes a Server; all but Hooks are required.
 type Config struct {
 	Store      store.Store
 	Cache      *watch.Cache
@@ -45,11 +47,12 @@ type Config struct {
 	Authorizer Authorizer
 	Admission  func(admission.Reader) admission.Chain
 	Hooks      map[schema.GroupKind]Hook
-	// Virtual serves kinds that are not stored (reviews), by kind: it completes the object that a create posted.
-	Virtual map[schema.GroupKind]Virtual
-	// Tokens answers TokenRequests.
-	Tokens TokenSigner
-	Log    *zap.Logger
+	// Tokens signs what TokenRequests ask for.
+	Tokens func() (*identity.Tokens, error)
+	// ReviewToken and RulesFor answer reviews.
+	ReviewToken func(ctx context.Context, token string, audiences []string) (identity.User, []string, error)
+	RulesFor    func(user identity.User, namespace string) authorizationv1.SubjectRulesReviewStatus
+	Log         *zap.Logger
 }
 
 // Server answers requests. It is safe for concurrent use.
@@ -61,12 +64,14 @@ type Server struct {
 	log       *zap.Logger
 	admission admission.Chain
 	kinds     atomic.Pointer[kindSet]
+	stopping  chan struct{}
 }
 
-// kindSet is what is served at one time: it is replaced, never changed.
+// kindSet is what is served at one time: it is replaced, never changed; replaced is closed then.
 type kindSet struct {
-	byKind map[schema.GroupVersionKind]*served
-	order  []*served
+	byKind   map[schema.GroupVersionKind]*served
+	order    []*served
+	replaced chan struct{}
 }
 
 // served is one kind with the place where its objects are; collection is nil for kinds that are not stored.
@@ -78,8 +83,8 @@ type served struct {
 
 // New returns a server for the kinds and adds them to the cache, which its owner runs.
 func New(ctx context.Context, config Config) (*Server, error) {
-	s := &Server{config: config, store: config.Store, cache: config.Cache, log: config.Log}
-	set := &kindSet{byKind: map[schema.GroupVersionKind]*served{}}
+	s := &Server{config: config, store: config.Store, cache: config.Cache, log: config.Log, stopping: make(chan struct{})}
+	set := &kindSet{byKind: map[schema.GroupVersionKind]*served{}, replaced: make(chan struct{})}
 	for _, k := range config.Kinds {
 		sv, err := s.serve(ctx, k)
 		if err != nil {
@@ -158,7 +163,10 @@ func fieldSet(k *registry.Kind, obj registry.Object) fields.Set {
 	return k.Fields(obj)
 }
 
-// Kind returns how a kind is served; ok is false when it is not.
+// Stop ends the streams that would go on for ever. Watches end with the cache.
+func (s *Server) Stop() { close(s.stopping) }
+
+// lookup returns how a kind is served; ok is false when it is not.
 func (s *Server) lookup(gvk schema.GroupVersionKind) (*served, bool) {
 	sv, ok := s.kinds.Load().byKind[gvk]
 	return sv, ok

@@ -84,10 +84,10 @@ func (s *Server) replace(ctx context.Context, r *request, write writer, obj, old
 	if err := s.admission.Admit(ctx, attrs); err != nil {
 		return outcome{}, err
 	}
-	if err := r.validateUpdate(obj, was, write.status); err != nil {
+	if err := r.validateUpdate(obj, was, write.validate); err != nil {
 		return outcome{}, err
 	}
-	if r.Warnings != nil && !write.status {
+	if r.Warnings != nil && r.subresource == "" {
 		r.tryWarnings = r.Warnings(obj, was)
 	}
 	if err := s.admission.Validate(ctx, attrs); err != nil {

@@ -21,14 +21,16 @@ func (r *request) invalid(errs field.ErrorList) error {
 // validateNew checks an object that is about to be created.
 func (r *request) validateNew(obj registry.Object) error {
 	errs := validation.ValidateObjectMetaAccessor(obj, r.Namespaced, r.ValidateName, metadataPath)
-	return r.invalid(append(errs, r.Validate(obj)...))
+	errs = append(errs, r.Validate(obj)...)
+	return r.invalid(append(errs, r.ValidateCreate(obj)...))
 }
 
-// validateUpdate checks an object that is about to replace old.
-func (r *request) validateUpdate(obj, old registry.Object, status bool) error {
+// validateUpdate checks an object that is about to replace old; part checks what is particular to a subresource, nil
+// for the object as a whole.
+func (r *request) validateUpdate(obj, old registry.Object, part func(obj, old registry.Object) field.ErrorList) error {
 	errs := validation.ValidateObjectMetaAccessorUpdate(obj, old, metadataPath)
-	if status {
-		return r.invalid(append(errs, r.ValidateStatus(obj, old)...))
+	if part != nil {
+		return r.invalid(append(errs, part(obj, old)...))
 	}
 	errs = append(errs, r.Validate(obj)...)
 	return r.invalid(append(errs, r.ValidateUpdate(obj, old)...))
