@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
@@ -127,7 +128,14 @@ func pipe[Req, Res any](down grpc.BidiStreamingServer[Req, Res], up grpc.BidiStr
 	return copyDown(up, down)
 }
 
-func copyDown[Res any](up interface{ Recv() (*Res, error) }, down interface{ Send(*Res) error }) error {
+// copyDown passes on the agent's headers, by which clients know that a command runs that has nothing to say yet, and
+// then its messages.
+func copyDown[Res any](up grpc.ServerStreamingClient[Res], down grpc.ServerStreamingServer[Res]) error {
+	if md, err := up.Header(); err == nil && md != nil {
+		if err := down.SendHeader(metadata.MD{}); err != nil {
+			return err
+		}
+	}
 	for {
 		msg, err := up.Recv()
 		if errors.Is(err, io.EOF) {

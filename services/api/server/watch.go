@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -37,7 +38,18 @@ func (s *Server) Watch(req *apiv1.WatchRequest, stream grpc.ServerStreamingServe
 		return e.fail(stream, s.cacheErrorAt(err, opts.Since))
 	}
 	defer w.Stop()
+	if err := stream.SendHeader(e.header()); err != nil {
+		return err
+	}
 	return s.pump(ctx, w, e, stream)
+}
+
+// header tells the client that its watch is accepted, however long nothing happens, and how its events are encoded.
+func (e *eventEncoder) header() metadata.MD {
+	if e.encoding(e.as) == json_ {
+		return metadata.MD{"encoding": {"json"}}
+	}
+	return metadata.MD{"encoding": {"protobuf"}}
 }
 
 func (s *Server) pump(ctx context.Context, w *watch.Watcher, e *eventEncoder, stream grpc.ServerStreamingServer[apiv1.WatchResponse]) error {
