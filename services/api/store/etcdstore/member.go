@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
+	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -49,15 +50,40 @@ func startMember(ctx context.Context, cfg Config) (*member, error) {
 		return nil, fmt.Errorf("start etcd in %s: %w", cfg.DataDir, err)
 	}
 	m := &member{etcd: etcd}
-	select {
-	case <-etcd.Server.ReadyNotify():
-		return m, nil
-	case <-etcd.Server.StopNotify():
+	if err := m.waitReady(ctx, cfg.Cluster == nil); err != nil {
 		m.stop()
-		return nil, fmt.Errorf("etcd in %s stopped while starting", cfg.DataDir)
-	case <-ctx.Done():
-		m.stop()
-		return nil, fmt.Errorf("start etcd: %w", ctx.Err())
+		return nil, fmt.Errorf("start etcd in %s: %w", cfg.DataDir, err)
+	}
+	return m, nil
+}
+
+// waitReady waits until the server has a leader and answers. A member that is alone need not wait for the random time
+// after which members stand for election: it is told to stand at once, until it can.
+func (m *member) waitReady(ctx context.Context, alone bool) error {
+	ask := time.NewTicker(time.Millisecond)
+	defer ask.Stop()
+	if !alone {
+		ask.Stop()
+	}
+	server := m.etcd.Server
+	for {
+		select {
+		case <-server.ReadyNotify():
+			return nil
+		case <-server.StopNotify():
+			return errors.New("it stopped while starting")
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ask.C:
+			if server.Leader() != 0 {
+				ask.Stop()
+				continue
+			}
+			id, kind := uint64(server.MemberID()), raftpb.MessageType_MsgTimeoutNow
+			if err := server.Process(ctx, &raftpb.Message{Type: &kind, From: &id, To: &id}); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
 	}
 }
 
@@ -77,13 +103,15 @@ func embedConfig(cfg Config) (*embed.Config, error) {
 	return ec, cfg.Cluster.apply(ec)
 }
 
-// alone tunes for a member without peers. It elects itself within one tick, so that the tick is what a start waits
-// for; nobody needs the log to catch up, so that little of it is kept in memory.
+// alone tunes for a member without peers: nobody waits for its heartbeats, so that it need not wake up often, and nobody
+// needs its log to catch up, so that little of it is kept in memory. What is acknowledged is in the log on disk; the
+// database follows it in batches, and a restart repeats what a batch had not reached.
 func alone(ec *embed.Config) {
 	u, _ := url.Parse(aloneURL) // a constant
 	ec.ListenPeerUrls, ec.AdvertisePeerUrls = nil, []url.URL{*u}
 	ec.InitialCluster = ec.Name + "=" + aloneURL
-	ec.TickMs, ec.ElectionMs = 50, 500
+	ec.TickMs, ec.ElectionMs = 500, 2_500
+	ec.BackendBatchInterval = 250 * time.Millisecond
 	ec.SnapshotCatchUpEntries = 100
 	ec.SnapshotCount = 5_000
 }
@@ -152,7 +180,11 @@ func (m *member) stop() {
 
 // etcdLogger passes etcd's warnings on, but for those that are about how Karve embeds it on purpose.
 func etcdLogger(log *zap.Logger) *zap.Logger {
-	expected := []string{"Running http and grpc server on single port", "simple token is not cryptographically signed"}
+	expected := []string{
+		"Running http and grpc server on single port", "simple token is not cryptographically signed",
+		"Failed to detect schema version", // on the first start, before the first snapshot
+		"server has stopped; skipping GoAttach",
+	}
 	return log.Named("etcd").WithOptions(zap.IncreaseLevel(zap.WarnLevel), zap.WrapCore(func(core zapcore.Core) zapcore.Core {
 		return &quietCore{Core: core, expected: expected}
 	}))
