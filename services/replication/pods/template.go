@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"karve.dev/karve/internal/client"
@@ -20,18 +19,10 @@ func FromTemplate(owner client.Object, template *corev1.PodTemplateSpec) (*corev
 	}
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: owner.GetNamespace(), GenerateName: baseName(owner.GetName()),
+			Namespace: owner.GetNamespace(), GenerateName: owner.GetName() + "-",
 			Labels: maps.Clone(template.Labels), Annotations: maps.Clone(template.Annotations), Finalizers: slices.Clone(template.Finalizers),
 			OwnerReferences: []metav1.OwnerReference{ref},
 		},
 		Spec: *template.Spec.DeepCopy(),
 	}, nil
-}
-
-// baseName adds a dash where the result is still a valid beginning of a name.
-func baseName(owner string) string {
-	if base := owner + "-"; len(validation.NameIsDNSSubdomain(base, true)) == 0 {
-		return base
-	}
-	return owner
 }
