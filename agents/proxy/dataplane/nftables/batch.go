@@ -114,6 +114,13 @@ func (l layout) rulesOf(c *chain) [][]expr.Any {
 // writeBase makes the table where there is none in this format, and the base chains. Chains and elements of
 // Services stay as they are.
 func (w *writer) writeBase(k *kernel) error {
+	if err := w.queueBase(k); err != nil {
+		return err
+	}
+	return w.conn.Flush()
+}
+
+func (w *writer) queueBase(k *kernel) error {
 	if k.exists && !k.usable {
 		w.conn.DelTable(w.table)
 	}
@@ -143,7 +150,7 @@ func (w *writer) writeBase(k *kernel) error {
 	for _, b := range base {
 		w.rules(b.name, b.rules)
 	}
-	return w.conn.Flush()
+	return nil
 }
 
 // newWriter opens a batch.
