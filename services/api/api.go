@@ -24,6 +24,7 @@ import (
 	"karve.dev/karve/services/api/admission"
 	"karve.dev/karve/services/api/authn"
 	"karve.dev/karve/services/api/authz"
+	"karve.dev/karve/services/api/node"
 	"karve.dev/karve/services/api/registry"
 	"karve.dev/karve/services/api/server"
 	"karve.dev/karve/services/api/store"
@@ -56,6 +57,7 @@ type Server struct {
 	authn     *authn.Authenticator
 	authz     *authz.Authorizer
 	resources *server.Server
+	nodes     *node.Service
 	intercept *server.Interceptors
 	health    *health.Server
 	ready     chan struct{}
@@ -86,6 +88,7 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.nodes = node.New(s.resources, config.Log)
 	metrics, err := server.NewMetrics(config.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("register the API's metrics: %w", err)
@@ -112,6 +115,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	apiv1.RegisterResourceServiceServer(r, s.resources)
 	apiv1.RegisterDiscoveryServiceServer(r, server.NewDiscovery(s.resources, s.config.OpenAPI))
 	systemv1.RegisterSystemServiceServer(r, &server.System{Server: s.resources, Checks: s.checks(), Metrics: s.config.Gatherer})
+	s.nodes.Register(r)
 	agentv1.RegisterPodAccessServiceServer(r, &server.PodAccess{Server: s.resources, Nodes: s.config.Nodes})
 	healthv1.RegisterHealthServer(r, s.health)
 	if described, ok := r.(reflection.ServiceInfoProvider); ok {
@@ -143,6 +147,9 @@ func closed(ch <-chan struct{}) error {
 	}
 }
 
+// Acks returns what the nodes have acknowledged of their assignments and Services.
+func (s *Server) Acks() *node.Acks { return s.nodes.Acks() }
+
 // Ready is closed when the API answers.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
@@ -152,6 +159,12 @@ func (s *Server) Run(ctx context.Context) error {
 	context.AfterFunc(ctx, s.resources.Stop)
 	loaded := make(chan struct{})
 	g.Go(func() error { return s.cache.Run(ctx) })
+	g.Go(func() error {
+		if !await(ctx, s.cache.Ready()) {
+			return nil
+		}
+		return s.nodes.Run(ctx)
+	})
 	g.Go(func() error {
 		if !await(ctx, s.cache.Ready()) {
 			return nil

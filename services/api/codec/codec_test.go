@@ -70,3 +70,23 @@ func TestJSONHasKindOnlyAlone(t *testing.T) {
 	list := append(ListHead(corev1.SchemeGroupVersion.WithKind("ConfigMapList"), []byte(`{}`)), "]}"...)
 	require.JSONEq(t, `{"kind":"ConfigMapList","apiVersion":"v1","metadata":{},"items":[]}`, string(list))
 }
+
+func TestLabelsAreReadWithoutDecoding(t *testing.T) {
+	for _, labels := range []map[string]string{nil, {"a": "b"}, {"a": "", "app.kubernetes.io/name": "web", "x": "y"}} {
+		p := pod()
+		p.Labels = labels
+		value, err := Encode(corev1.SchemeGroupVersion.WithKind("Pod"), p)
+		require.NoError(t, err)
+		got, err := Labels(value)
+		require.NoError(t, err)
+		require.Equal(t, labels, got)
+	}
+}
+
+func BenchmarkLabels(b *testing.B) {
+	value, _ := Encode(corev1.SchemeGroupVersion.WithKind("Pod"), pod())
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = Labels(value)
+	}
+}

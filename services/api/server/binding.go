@@ -32,12 +32,12 @@ func (s *Server) bind(ctx context.Context, r *request, req *apiv1.CreateRequest)
 	if err := checkBinding(binding, r.name); err != nil {
 		return nil, err
 	}
-	_, err = s.modify(ctx, r, req.GetOptions().GetDryRun(), func(old registry.Object) (outcome, error) {
+	_, err = s.modify(ctx, r, req.GetOptions().GetDryRun(), func(old registry.Object) (Outcome, error) {
 		pod := old.(*corev1.Pod)
 		if err := assign(pod, binding, metav1.NewTime(r.now).Rfc3339Copy()); err != nil {
-			return outcome{}, apierrors.NewConflict(corev1.Resource("pods/binding"), r.name, err)
+			return Outcome{}, apierrors.NewConflict(corev1.Resource("pods/binding"), r.name, err)
 		}
-		return outcome{next: pod}, nil
+		return Outcome{Next: pod}, nil
 	})
 	if err != nil {
 		return nil, err

@@ -66,20 +66,20 @@ func checkDelete(o *apiv1.DeleteOptions) error {
 
 // remove deletes an object, or marks it as terminating.
 func (s *Server) remove(ctx context.Context, r *request, o *apiv1.DeleteOptions) (changed, error) {
-	return s.modify(ctx, r, o.GetDryRun(), func(old registry.Object) (outcome, error) {
+	return s.modify(ctx, r, o.GetDryRun(), func(old registry.Object) (Outcome, error) {
 		if err := r.preconditions(old, o); err != nil {
-			return outcome{}, err
+			return Outcome{}, err
 		}
 		attrs := &admission.Attributes{
 			Operation: admission.Delete, Kind: r.Kind, Namespace: r.namespace, Name: r.name, Old: old, User: r.user, DryRun: o.GetDryRun(),
 		}
 		if err := s.admission.Admit(ctx, attrs); err != nil {
-			return outcome{}, err
+			return Outcome{}, err
 		}
 		if err := s.admission.Validate(ctx, attrs); err != nil {
-			return outcome{}, err
+			return Outcome{}, err
 		}
-		return outcome{next: old, remove: terminate(r.Kind, old, o, r.now)}, nil
+		return Outcome{Next: old, Remove: terminate(r.Kind, old, o, r.now)}, nil
 	})
 }
 

@@ -16,11 +16,11 @@ import (
 
 // The encodings that entries of the cache share.
 const (
-	formBody      watch.Form = "json"       // an object's JSON without kind
-	formAlone     watch.Form = "json+kind"  // the same with kind, for watchers
-	formWire      watch.Form = "proto"      // protobuf with the resourceVersion, for watchers
-	formMeta      watch.Form = "json/meta"  // the JSON of a PartialObjectMetadata with kind
-	formWireMeta  watch.Form = "proto/meta" // its protobuf
+	formBody      watch.Form = "json"         // an object's JSON without kind
+	formAlone     watch.Form = "json+kind"    // the same with kind, for watchers
+	formWire                 = codec.FormWire // protobuf with the resourceVersion, for watchers
+	formMeta      watch.Form = "json/meta"    // the JSON of a PartialObjectMetadata with kind
+	formWireMeta  watch.Form = "proto/meta"   // its protobuf
 	metaGroup                = "meta.k8s.io"
 	protobuf                 = apiv1.Encoding_ENCODING_PROTOBUF
 	json_                    = apiv1.Encoding_ENCODING_JSON
@@ -73,9 +73,9 @@ func (sv *served) envelope(it *item, as *apiv1.Representation, now time.Time) (*
 		}
 		return envelope(sv.GroupVersionKind, encoding, codec.WithKind(sv.GroupVersionKind, body)), nil
 	}
-	raw, _, err := codec.Raw(it.value)
+	raw, err := it.raw()
 	if err != nil {
-		return nil, apierrors.NewInternalError(err)
+		return nil, err
 	}
 	return envelope(sv.GroupVersionKind, encoding, codec.AppendProtobuf(make([]byte, 0, len(raw)+codec.ItemOverhead), raw, it.revision)), nil
 }
@@ -99,7 +99,7 @@ func (sv *served) encodeBody(it item) ([]byte, error) {
 // metadata returns the PartialObjectMetadata of an object.
 func (sv *served) metadata(it *item, encoding apiv1.Encoding) ([]byte, error) {
 	if encoding == protobuf {
-		raw, _, err := codec.Raw(it.value)
+		raw, err := it.raw()
 		if err == nil {
 			raw, err = codec.MetadataOnly(raw)
 		}
@@ -120,6 +120,9 @@ func (sv *served) encodeMetadata(it item) ([]byte, error) {
 }
 
 func (sv *served) partial(it item) (*metav1.PartialObjectMetadata, error) {
+	if it.err != nil {
+		return nil, apierrors.NewInternalError(it.err)
+	}
 	raw, isProto, err := codec.Raw(it.value)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)

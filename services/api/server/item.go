@@ -20,14 +20,21 @@ type item struct {
 	revision int64
 	entry    *watch.Entry
 	obj      registry.Object
+	// err is why the cache could not read the object.
+	err error
 }
 
-func entryItem(e *watch.Entry) item { return item{value: e.Value, revision: e.Revision, entry: e} }
+func entryItem(e *watch.Entry) item {
+	return item{value: e.Value, revision: e.Revision, entry: e, err: e.Err}
+}
 
 // object returns the decoded object, which belongs to the caller of the first call.
 func (it *item) object(k *registry.Kind) (registry.Object, error) {
 	if it.obj != nil {
 		return it.obj, nil
+	}
+	if it.err != nil {
+		return nil, apierrors.NewInternalError(it.err)
 	}
 	obj := k.New()
 	if err := codec.Decode(it.value, it.revision, obj); err != nil {
@@ -35,6 +42,21 @@ func (it *item) object(k *registry.Kind) (registry.Object, error) {
 	}
 	it.obj = obj
 	return obj, nil
+}
+
+// raw returns the object's own protobuf bytes.
+func (it *item) raw() ([]byte, error) {
+	if it.err != nil {
+		return nil, apierrors.NewInternalError(it.err)
+	}
+	raw, isProto, err := codec.Raw(it.value)
+	if err == nil && !isProto {
+		err = errors.New("the stored value is not protobuf")
+	}
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	return raw, nil
 }
 
 // fetch reads an object from the store, where nothing is newer.

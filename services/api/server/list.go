@@ -70,9 +70,10 @@ func protobufList(gvk schema.GroupVersionKind, meta metav1.ListMeta, entries []*
 		return nil, apierrors.NewInternalError(err)
 	}
 	for _, e := range entries {
-		raw, _, err := codec.Raw(e.Value)
+		it := entryItem(e)
+		raw, err := it.raw()
 		if err != nil {
-			return nil, apierrors.NewInternalError(err)
+			return nil, err
 		}
 		list.Add(raw, e.Revision)
 	}
@@ -85,7 +86,8 @@ func metadataList(meta metav1.ListMeta, entries []*watch.Entry) (*apiv1.Object, 
 		return nil, apierrors.NewInternalError(err)
 	}
 	for _, e := range entries {
-		raw, _, err := codec.Raw(e.Value)
+		it := entryItem(e)
+		raw, err := it.raw()
 		if err == nil {
 			raw, err = codec.MetadataOnly(raw)
 		}

@@ -14,11 +14,11 @@ import (
 	"karve.dev/karve/services/api/store"
 )
 
-// outcome is what a change makes of an object.
-type outcome struct {
-	// next is what to store, or, with remove, the last state of what is deleted.
-	next   registry.Object
-	remove bool
+// Outcome is what a change makes of an object.
+type Outcome struct {
+	// Next is what to store or, with Remove, the last state of what is deleted.
+	Next   registry.Object
+	Remove bool
 }
 
 // changed is the outcome as it is in the store.
@@ -30,7 +30,7 @@ type changed struct {
 // modify reads an object, lets fn decide what becomes of it, and stores that if nobody else was faster; else it
 // begins again. The object may come from the cache first, so a refusal of fn counts only when the object is the
 // newest. fn may be called several times and may keep or change old. A change that changes nothing is not stored.
-func (s *Server) modify(ctx context.Context, r *request, dryRun bool, fn func(old registry.Object) (outcome, error)) (changed, error) {
+func (s *Server) modify(ctx context.Context, r *request, dryRun bool, fn func(old registry.Object) (Outcome, error)) (changed, error) {
 	it, cached, err := s.recent(ctx, r)
 	for try := 1; err == nil; try++ {
 		var done changed
@@ -56,7 +56,7 @@ func (s *Server) modify(ctx context.Context, r *request, dryRun bool, fn func(ol
 }
 
 // attempt tries to change the object as it stands. Retry is set when somebody else was faster.
-func (s *Server) attempt(ctx context.Context, r *request, it item, dryRun bool, fn func(old registry.Object) (outcome, error)) (done changed, retry, err error) {
+func (s *Server) attempt(ctx context.Context, r *request, it item, dryRun bool, fn func(old registry.Object) (Outcome, error)) (done changed, retry, err error) {
 	base := item{value: it.value, revision: it.revision}
 	old, err := base.object(r.Kind)
 	if err != nil {
@@ -66,26 +66,26 @@ func (s *Server) attempt(ctx context.Context, r *request, it item, dryRun bool, 
 	if err != nil {
 		return done, nil, err
 	}
-	if !out.remove && finished(out.next) {
-		out.remove = true
+	if !out.Remove && finished(out.Next) {
+		out.Remove = true
 	}
 	side, err := s.planChange(ctx, r, out, it)
 	if err != nil {
 		return done, nil, err
 	}
-	value, err := codec.Encode(r.GroupVersionKind, out.next)
+	value, err := codec.Encode(r.GroupVersionKind, out.Next)
 	if err != nil {
 		return done, nil, apierrors.NewInternalError(err)
 	}
-	if !out.remove && bytes.Equal(value, it.value) {
+	if !out.Remove && bytes.Equal(value, it.value) {
 		return changed{item: it}, nil, nil
 	}
-	done = changed{item: item{value: value, revision: it.revision, obj: out.next}, removed: out.remove}
+	done = changed{item: item{value: value, revision: it.revision, obj: out.Next}, removed: out.Remove}
 	if dryRun {
 		return done, nil, nil
 	}
 	op := store.Op{Key: r.key(), Value: value, Expected: it.revision}
-	if out.remove {
+	if out.Remove {
 		op.Value = nil
 	}
 	revision, err := s.store.Commit(ctx, append([]store.Op{op}, side...)...)
@@ -97,11 +97,11 @@ func (s *Server) attempt(ctx context.Context, r *request, it item, dryRun bool, 
 		return done, nil, fmt.Errorf("store %s: %w", r.Resource, err)
 	}
 	done.revision = revision
-	out.next.SetResourceVersion(codec.FormatRevision(revision))
+	out.Next.SetResourceVersion(codec.FormatRevision(revision))
 	return done, nil, nil
 }
 
-func (s *Server) planChange(ctx context.Context, r *request, out outcome, it item) ([]store.Op, error) {
+func (s *Server) planChange(ctx context.Context, r *request, out Outcome, it item) ([]store.Op, error) {
 	if s.config.Hooks[r.GroupKind()] == nil {
 		return nil, nil
 	}
@@ -111,10 +111,10 @@ func (s *Server) planChange(ctx context.Context, r *request, out outcome, it ite
 	if err != nil {
 		return nil, err
 	}
-	if out.remove {
+	if out.Remove {
 		return s.plan(ctx, r, nil, old)
 	}
-	return s.plan(ctx, r, out.next, old)
+	return s.plan(ctx, r, out.Next, old)
 }
 
 // finished reports whether nothing keeps a terminating object any more.

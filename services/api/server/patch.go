@@ -42,10 +42,10 @@ func (s *Server) Patch(ctx context.Context, req *apiv1.PatchRequest) (*apiv1.Res
 	if err != nil {
 		return nil, err
 	}
-	done, err := s.modify(ctx, r, req.GetOptions().GetDryRun(), func(old registry.Object) (outcome, error) {
+	done, err := s.modify(ctx, r, req.GetOptions().GetDryRun(), func(old registry.Object) (Outcome, error) {
 		obj, err := r.patched(old, apply, strict)
 		if err != nil {
-			return outcome{}, err
+			return Outcome{}, err
 		}
 		return s.replace(ctx, r, write, obj, old, req.GetOptions().GetDryRun())
 	})

@@ -45,6 +45,9 @@ func (s *Server) ReadAll(_ context.Context, gvk schema.GroupVersionKind, namespa
 	return out, nil
 }
 
+// Sync returns when the cache has everything that was acknowledged before the call.
+func (s *Server) Sync(ctx context.Context) error { return s.freshen(ctx, "") }
+
 // Collection returns where the cache holds a kind's objects; nil when it is not served or not stored.
 func (s *Server) Collection(gvk schema.GroupVersionKind) *watch.Collection {
 	sv, ok := s.lookup(gvk)

@@ -76,14 +76,14 @@ func (s *Server) rescale(ctx context.Context, r *request, dryRun bool, as *apiv1
 	main := *r
 	main.subresource = ""
 	write := writer{prepare: r.PrepareUpdate}
-	done, err := s.modify(ctx, &main, dryRun, func(old registry.Object) (outcome, error) {
+	done, err := s.modify(ctx, &main, dryRun, func(old registry.Object) (Outcome, error) {
 		scale, err := want(r.scaleOf(old))
 		if err != nil {
-			return outcome{}, err
+			return Outcome{}, err
 		}
 		if scale.Spec.Replicas < 0 {
 			bad := field.Invalid(field.NewPath("spec", "replicas"), scale.Spec.Replicas, "must be greater than or equal to 0")
-			return outcome{}, apierrors.NewInvalid(schema.GroupKind{Group: gvkScale.Group, Kind: gvkScale.Kind}, r.name, field.ErrorList{bad})
+			return Outcome{}, apierrors.NewInvalid(schema.GroupKind{Group: gvkScale.Group, Kind: gvkScale.Kind}, r.name, field.ErrorList{bad})
 		}
 		obj := old.DeepCopyObject().(registry.Object)
 		obj.SetResourceVersion(scale.ResourceVersion)

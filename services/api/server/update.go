@@ -31,7 +31,7 @@ func (s *Server) Update(ctx context.Context, req *apiv1.UpdateRequest) (*apiv1.R
 	if err != nil {
 		return nil, err
 	}
-	done, err := s.modify(ctx, r, req.GetOptions().GetDryRun(), func(old registry.Object) (outcome, error) {
+	done, err := s.modify(ctx, r, req.GetOptions().GetDryRun(), func(old registry.Object) (Outcome, error) {
 		obj := body.DeepCopyObject().(registry.Object)
 		return s.replace(ctx, r, write, obj, old, req.GetOptions().GetDryRun())
 	})
@@ -65,12 +65,12 @@ func (r *request) decodeReplacement(req *apiv1.UpdateRequest) (registry.Object, 
 }
 
 // replace makes obj, which a client wants in old's place, what will be stored.
-func (s *Server) replace(ctx context.Context, r *request, write writer, obj, old registry.Object, dryRun bool) (outcome, error) {
+func (s *Server) replace(ctx context.Context, r *request, write writer, obj, old registry.Object, dryRun bool) (Outcome, error) {
 	if v := obj.GetResourceVersion(); v != "" && v != "0" && v != old.GetResourceVersion() {
-		return outcome{}, apierrors.NewConflict(r.groupResource(), r.name, errors.New(textModified))
+		return Outcome{}, apierrors.NewConflict(r.groupResource(), r.name, errors.New(textModified))
 	}
 	if uid := obj.GetUID(); uid != "" && uid != old.GetUID() {
-		return outcome{}, apierrors.NewConflict(r.groupResource(), r.name,
+		return Outcome{}, apierrors.NewConflict(r.groupResource(), r.name,
 			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, old.GetUID()))
 	}
 	obj.SetResourceVersion(old.GetResourceVersion())
@@ -82,16 +82,16 @@ func (s *Server) replace(ctx context.Context, r *request, write writer, obj, old
 		Object: obj, Old: was, User: r.user, DryRun: dryRun,
 	}
 	if err := s.admission.Admit(ctx, attrs); err != nil {
-		return outcome{}, err
+		return Outcome{}, err
 	}
 	if err := r.validateUpdate(obj, was, write.validate); err != nil {
-		return outcome{}, err
+		return Outcome{}, err
 	}
 	if r.Warnings != nil && r.subresource == "" {
 		r.tryWarnings = r.Warnings(obj, was)
 	}
 	if err := s.admission.Validate(ctx, attrs); err != nil {
-		return outcome{}, err
+		return Outcome{}, err
 	}
-	return outcome{next: obj}, nil
+	return Outcome{Next: obj}, nil
 }

@@ -1,0 +1,231 @@
+package node_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
+	"karve.dev/karve/internal/client"
+	"karve.dev/karve/internal/identity"
+	"karve.dev/karve/services/api/apitest"
+	"karve.dev/karve/services/api/node"
+)
+
+func agent(name string) identity.User {
+	return identity.User{Name: identity.NodePrefix + name, Groups: []string{identity.GroupNodes}}
+}
+
+// mirror is a node's end of a stream: what it has been told exists.
+type mirror struct {
+	t        *testing.T
+	stream   nodev1.AssignmentService_StreamClient
+	objects  map[string]*nodev1.Change
+	revision int64
+	complete bool
+}
+
+func open(t *testing.T, c *apitest.Cluster, name string, scope nodev1.Scope) *mirror {
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	stream, err := nodev1.NewAssignmentServiceClient(c.Conn(agent(name))).Stream(ctx)
+	require.NoError(t, err)
+	require.NoError(t, stream.Send(&nodev1.StreamRequest{Message: &nodev1.StreamRequest_Hello{Hello: &nodev1.Hello{Node: name, Scope: scope}}}))
+	m := &mirror{t: t, stream: stream, objects: map[string]*nodev1.Change{}}
+	m.until(func() bool { return m.complete })
+	return m
+}
+
+// until receives until the condition holds.
+func (m *mirror) until(cond func() bool) {
+	m.t.Helper()
+	for !cond() {
+		res, err := m.stream.Recv()
+		require.NoError(m.t, err)
+		require.GreaterOrEqual(m.t, res.Revision, m.revision, "revisions do not go back")
+		m.revision, m.complete = res.Revision, m.complete || res.SnapshotComplete
+		for _, c := range res.Changes {
+			key := c.Kind + " " + c.Namespace + "/" + c.Name
+			if c.Op == nodev1.Change_OP_REMOVE {
+				require.Contains(m.t, m.objects, key)
+				delete(m.objects, key)
+				continue
+			}
+			if c.Kind == "Pod" {
+				m.checkDependents(c)
+			}
+			m.objects[key] = c
+		}
+	}
+}
+
+// checkDependents: what a pod uses comes before the pod.
+func (m *mirror) checkDependents(c *nodev1.Change) {
+	pod := &corev1.Pod{}
+	require.NoError(m.t, pod.Unmarshal(c.Object))
+	for _, v := range pod.Spec.Volumes {
+		if v.ConfigMap != nil {
+			require.Contains(m.t, m.objects, "ConfigMap "+pod.Namespace+"/"+v.ConfigMap.Name)
+		}
+	}
+}
+
+func (m *mirror) has(key string) func() bool {
+	return func() bool { return m.objects[key] != nil }
+}
+
+func (m *mirror) hasNot(key string) func() bool {
+	return func() bool { return m.objects[key] == nil }
+}
+
+func podOn(name, node, configMap string) *corev1.Pod {
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"},
+		Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "c", Image: "i"}}},
+	}
+	if configMap != "" {
+		p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: configMap}}}}}
+	}
+	return p
+}
+
+func configMap(name string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"}, Data: map[string]string{"a": "b"}}
+}
+
+func TestNodeGetsItsPodsAndJustWhatTheyUse(t *testing.T) {
+	c := apitest.Start(t)
+	cl, ctx := c.Client(apitest.Admin), t.Context()
+	require.NoError(t, cl.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}))
+	require.NoError(t, cl.Create(ctx, configMap("used")))
+	require.NoError(t, cl.Create(ctx, configMap("unused")))
+	require.NoError(t, cl.Create(ctx, podOn("mine", "n1", "used")))
+	require.NoError(t, cl.Create(ctx, podOn("theirs", "n2", "unused")))
+
+	m := open(t, c, "n1", nodev1.Scope_SCOPE_PODS)
+	require.Contains(t, m.objects, "Pod default/mine")
+	require.Contains(t, m.objects, "Node /n1")
+	require.Contains(t, m.objects, "ConfigMap default/used")
+	require.NotContains(t, m.objects, "Pod default/theirs")
+	require.NotContains(t, m.objects, "ConfigMap default/unused")
+
+	// A pod that is bound later brings along what it uses.
+	late := podOn("late", "", "unused")
+	require.NoError(t, cl.Create(ctx, late))
+	require.NoError(t, cl.CreateSubresource(ctx, late, &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "late", Namespace: "default"}, Target: corev1.ObjectReference{Name: "n1"}}, "late", "binding"))
+	m.until(m.has("Pod default/late"))
+
+	// What it uses is followed, and goes with its last user.
+	used := configMap("unused")
+	used.Data["a"] = "c"
+	require.NoError(t, cl.Update(ctx, used))
+	m.until(func() bool {
+		got := &corev1.ConfigMap{}
+		require.NoError(t, got.Unmarshal(m.objects["ConfigMap default/unused"].Object))
+		return got.Data["a"] == "c" && got.ResourceVersion == used.ResourceVersion
+	})
+	now := int64(0)
+	require.NoError(t, cl.Delete(ctx, late, client.DeleteOptions{GracePeriodSeconds: &now}))
+	m.until(m.hasNot("Pod default/late"))
+	m.until(m.hasNot("ConfigMap default/unused"))
+	require.Contains(t, m.objects, "ConfigMap default/used")
+
+	// What the node acknowledges can be read.
+	require.NoError(t, m.stream.Send(&nodev1.StreamRequest{Message: &nodev1.StreamRequest_Ack{Ack: &nodev1.Acknowledgement{Revision: m.revision}}}))
+	waitAck(t, c, func(a *node.Acks) bool { r, ok := a.Pods("n1"); return ok && r == m.revision })
+}
+
+func waitAck(t *testing.T, c *apitest.Cluster, cond func(*node.Acks) bool) {
+	t.Helper()
+	for acks := c.API.Acks(); ; {
+		changed := acks.Changed()
+		if cond(acks) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-t.Context().Done():
+			t.Fatal("not acknowledged")
+		}
+	}
+}
+
+func TestProxyGetsServices(t *testing.T) {
+	c := apitest.Start(t)
+	cl, ctx := c.Client(apitest.Admin), t.Context()
+	m := open(t, c, "n1", nodev1.Scope_SCOPE_SERVICES)
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
+	require.NoError(t, cl.Create(ctx, svc))
+	slice := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: "web-1", Namespace: "default", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}}, AddressType: discoveryv1.AddressTypeIPv4}
+	require.NoError(t, cl.Create(ctx, slice))
+	m.until(m.has("Service default/web"))
+	m.until(m.has("EndpointSlice default/web-1"))
+	require.NoError(t, m.stream.Send(&nodev1.StreamRequest{Message: &nodev1.StreamRequest_Ack{Ack: &nodev1.Acknowledgement{
+		Revision: m.revision, Services: []*nodev1.ProgrammedService{{Namespace: "default", Name: "web", Revision: m.revision}},
+	}}}))
+	waitAck(t, c, func(a *node.Acks) bool {
+		return a.Service(node.ServiceName{Namespace: "default", Name: "web"})["n1"].Revision == m.revision
+	})
+}
+
+func TestOnlyTheNodeItselfMayStream(t *testing.T) {
+	c := apitest.Start(t)
+	stream, err := nodev1.NewAssignmentServiceClient(c.Conn(agent("n2"))).Stream(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, stream.Send(&nodev1.StreamRequest{Message: &nodev1.StreamRequest_Hello{Hello: &nodev1.Hello{Node: "n1", Scope: nodev1.Scope_SCOPE_PODS}}}))
+	_, err = stream.Recv()
+	require.Equal(t, codes.PermissionDenied, status.Code(err))
+}
+
+func TestStatusReports(t *testing.T) {
+	c := apitest.Start(t)
+	cl, ctx := c.Client(apitest.Admin), t.Context()
+	p, other := podOn("p", "", ""), podOn("other", "n2", "")
+	require.NoError(t, cl.Create(ctx, p))
+	require.NoError(t, cl.Create(ctx, other))
+	require.NoError(t, cl.CreateSubresource(ctx, p, &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "default"}, Target: corev1.ObjectReference{Name: "n1"}}, "p", "binding"))
+	reports := nodev1.NewStatusServiceClient(c.Conn(agent("n1")))
+	running, err := (&corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.244.0.5", Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}).Marshal()
+	require.NoError(t, err)
+	report := func(terminated bool) []*nodev1.PodResult {
+		res, err := reports.Report(ctx, &nodev1.ReportRequest{Node: "n1", Pods: []*nodev1.PodStatus{
+			{Namespace: "default", Name: "p", Uid: string(p.UID), Status: running, Terminated: terminated},
+			{Namespace: "default", Name: "p", Uid: "another", Status: running},
+			{Namespace: "default", Name: "other", Uid: string(other.UID), Status: running},
+		}})
+		require.NoError(t, err)
+		return res.Results
+	}
+	res := report(false)
+	require.Equal(t, int32(codes.OK), res[0].Code, res[0].Message)
+	require.Equal(t, int32(codes.NotFound), res[1].Code)
+	require.Equal(t, int32(codes.PermissionDenied), res[2].Code)
+	require.NoError(t, cl.Get(ctx, p, "default", "p"))
+	require.Equal(t, corev1.PodRunning, p.Status.Phase)
+	require.Equal(t, []corev1.PodIP{{IP: "10.244.0.5"}}, p.Status.PodIPs)
+	conditions := map[corev1.PodConditionType]corev1.ConditionStatus{}
+	for _, cond := range p.Status.Conditions {
+		conditions[cond.Type] = cond.Status
+	}
+	require.Equal(t, map[corev1.PodConditionType]corev1.ConditionStatus{corev1.PodReady: "True", corev1.PodScheduled: "True"}, conditions)
+
+	// The same again writes nothing.
+	before := p.ResourceVersion
+	report(false)
+	require.NoError(t, cl.Get(ctx, p, "default", "p"))
+	require.Equal(t, before, p.ResourceVersion)
+
+	// A running pod ends gracefully: it goes when its node says so.
+	require.NoError(t, cl.Delete(ctx, p, client.DeleteOptions{}))
+	require.NoError(t, cl.Get(ctx, p, "default", "p"))
+	require.Equal(t, int64(30), *p.DeletionGracePeriodSeconds)
+	report(true)
+	require.True(t, apierrors.IsNotFound(cl.Get(ctx, p, "default", "p")))
+}
