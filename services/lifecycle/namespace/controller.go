@@ -26,7 +26,7 @@ const (
 	// recheck is when a namespace that is not empty is looked at without a change; its conditions then say why.
 	recheck = 5 * time.Second
 	// patience is how long a deletion may take before conditions are written: most are over sooner.
-	patience = 3 * time.Second
+	patience = time.Second
 )
 
 // Controller deletes the content of terminating namespaces.
@@ -100,10 +100,11 @@ func (c *Controller) reconcile(ctx context.Context, key informer.Key) (time.Dura
 			failed = append(failed, fmt.Errorf("delete all %s of namespace %s: %w", kind.Resource, ns.Name, err))
 		}
 	}
-	if time.Since(ns.DeletionTimestamp.Time) > patience {
-		if err := c.explain(ctx, ns, failed); err != nil {
-			failed = append(failed, err)
-		}
+	if wait := patience - time.Since(ns.DeletionTimestamp.Time); wait > 0 {
+		return wait, errors.Join(failed...)
+	}
+	if err := c.explain(ctx, ns, failed); err != nil {
+		failed = append(failed, err)
 	}
 	return recheck, errors.Join(failed...)
 }

@@ -93,7 +93,7 @@ func (c *Controller) reconcile(ctx context.Context, key informer.Key) (time.Dura
 		if stranded(p) {
 			errs = append(errs, c.remove(ctx, p, "pod was being deleted and had no node"))
 		}
-		if node := p.Spec.NodeName; node != "" && !missing[node] {
+		if node := p.Spec.NodeName; node != "" && !missing[node] && !removed(p) {
 			if _, ok := c.nodes.Get("", node); !ok {
 				missing[node] = true
 			}
@@ -125,7 +125,7 @@ func (c *Controller) collectNode(ctx context.Context, node string) error {
 	var errs []error
 	for _, p := range c.pods.List("", nil) {
 		switch {
-		case p.Spec.NodeName != node:
+		case p.Spec.NodeName != node || removed(p):
 		case gone:
 			errs = append(errs, c.remove(ctx, p, "node no longer exists"))
 		case p.DeletionTimestamp != nil:

@@ -31,7 +31,14 @@ func terminated(p *corev1.Pod) bool {
 }
 
 // stranded reports whether a pod is being deleted and no node will ever say that it has ended.
-func stranded(p *corev1.Pod) bool { return p.DeletionTimestamp != nil && p.Spec.NodeName == "" }
+func stranded(p *corev1.Pod) bool {
+	return p.DeletionTimestamp != nil && p.Spec.NodeName == "" && !removed(p)
+}
+
+// removed reports whether all has been done about a pod already: it waits for somebody's finalizer only.
+func removed(p *corev1.Pod) bool {
+	return p.DeletionTimestamp != nil && p.DeletionGracePeriodSeconds != nil && *p.DeletionGracePeriodSeconds == 0 && terminated(p)
+}
 
 // outOfService reports whether a node's administrator has declared it off: what was terminating there has ended.
 func outOfService(n *corev1.Node) bool {
