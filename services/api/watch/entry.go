@@ -2,7 +2,6 @@ package watch
 
 import (
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/fields"
@@ -23,10 +22,9 @@ type Entry struct {
 
 	labels, fields pairs
 
-	memo     atomic.Pointer[memo] // written under pool.mu
-	pool     *memoPool            // nil: nothing is kept
-	slot     int                  // guarded by pool.mu: place in the pool + 1
-	encoding sync.Mutex           // held while a form is made
+	memo atomic.Pointer[memo] // written under pool.mu
+	pool *memoPool            // nil: nothing is kept
+	slot int                  // guarded by pool.mu: place in the pool + 1
 }
 
 // Labels returns the object's labels, as Attributes gave them.

@@ -10,26 +10,17 @@ import (
 type Form string
 
 // Encoded returns what encode makes of the entry in that form, made once and shared by all who ask while it is kept
-// (Config.MemoBytes). The result must not be changed. Concurrent calls for one entry wait for the first, so encode
-// must not call Encoded of the same entry; it must depend on nothing but the entry and the form. Errors are not kept.
+// (Config.MemoBytes). The result must not be changed. Callers that ask first at the same time may each make it; they
+// all get one of the results. encode must depend on nothing but the entry and the form; errors are not kept.
 func (e *Entry) Encoded(form Form, encode func(e *Entry) ([]byte, error)) ([]byte, error) {
 	if data, ok := e.memo.Load().find(form); ok {
 		return data, nil
 	}
-	if e.pool == nil {
-		return encode(e)
-	}
-	e.encoding.Lock()
-	defer e.encoding.Unlock()
-	if data, ok := e.memo.Load().find(form); ok {
-		return data, nil
-	}
 	data, err := encode(e)
-	if err != nil {
-		return nil, err
+	if err != nil || e.pool == nil {
+		return data, err
 	}
-	e.pool.keep(e, form, data)
-	return data, nil
+	return e.pool.keep(e, form, data), nil
 }
 
 // memo is one form that is kept; an entry has a list of them.
@@ -67,9 +58,13 @@ type memoPool struct {
 	entries []*Entry
 }
 
-func (p *memoPool) keep(e *Entry, form Form, data []byte) {
+// keep keeps a form of an entry, and returns what is kept already if another was first.
+func (p *memoPool) keep(e *Entry, form Form, data []byte) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if first, ok := e.memo.Load().find(form); ok {
+		return first
+	}
 	m := &memo{form: form, data: data, next: e.memo.Load()}
 	e.memo.Store(m)
 	p.used += cap(data) + memoOverhead
@@ -80,6 +75,7 @@ func (p *memoPool) keep(e *Entry, form Form, data []byte) {
 	for p.used > p.limit {
 		p.remove(p.entries[rand.IntN(len(p.entries))])
 	}
+	return data
 }
 
 // forget drops what an entry keeps when nobody will ask for it again.

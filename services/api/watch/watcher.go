@@ -58,10 +58,10 @@ type Watcher struct {
 	term term
 	wake chan struct{}
 
-	// Guarded by c.mu: the feeder holds it for writing, Next for reading, and no one else changes these but Stop.
+	// Guarded by c.mu: the feeder holds it for writing, Next for reading, and nobody else changes these but Stop.
 	slot int    // place on the shelf + 1; 0: not filed
 	next uint64 // the change to look at next, unless idle
-	idle bool   // nothing up to the end of the history is left to tell
+	idle bool   // nothing up to the end of the history is left to look at
 	err  error
 
 	initial *initial
@@ -257,8 +257,8 @@ func (w *Watcher) look(found *batch) (revision int64, caughtUp bool, err error) 
 		found.changes = append(found.changes, h.at(w.next))
 		w.next++
 	}
-	w.idle = len(found.changes) == 0
-	return w.c.revision(), w.idle, nil
+	w.idle = w.next == h.next
+	return w.c.revision(), len(found.changes) == 0, nil
 }
 
 // concerns reports whether the watcher is told anything about a change.

@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/storage/mvcc"
 
 	"karve.dev/karve/services/api/store"
 )
@@ -50,11 +51,11 @@ func (s *Store) watchMember(ctx context.Context, prefix string, after int64, at 
 	for {
 		select {
 		case resp := <-stream.Chan():
-			if resp.CompactRevision != 0 {
-				return store.ErrCompacted
+			events, revision, err := drain(stream, resp)
+			if err != nil {
+				return err
 			}
-			events := toEvents(resp.Events)
-			if err := fn(events, reached(events, resp.Revision)); err != nil {
+			if err := fn(events, revision); err != nil {
 				return err
 			}
 		case <-at.behind:
@@ -63,6 +64,28 @@ func (s *Store) watchMember(ctx context.Context, prefix string, after int64, at 
 			return context.Canceled
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+	}
+}
+
+// drainEvents is how many events a batch is made of at most, about.
+const drainEvents = 512
+
+// drain joins a response and those that wait behind it: under load, what is done per batch is done less often.
+func drain(stream mvcc.WatchStream, resp mvcc.WatchResponse) (events []store.Event, revision int64, err error) {
+	for {
+		if resp.CompactRevision != 0 {
+			return nil, 0, store.ErrCompacted
+		}
+		events = append(events, toEvents(resp.Events)...)
+		revision = reached(resp.Events, resp.Revision)
+		if len(events) >= drainEvents {
+			return events, revision, nil
+		}
+		select {
+		case resp = <-stream.Chan():
+		default:
+			return events, revision, nil
 		}
 	}
 }
@@ -86,7 +109,7 @@ func (s *Store) watchClient(ctx context.Context, prefix string, after int64, at 
 				return context.Canceled
 			}
 			events := fromClient(resp.Events)
-			if err := fn(events, reached(events, resp.Header.Revision)); err != nil {
+			if err := fn(toEvents(events), reached(events, resp.Header.Revision)); err != nil {
 				return err
 			}
 		case <-at.behind:
@@ -105,11 +128,11 @@ func (s *Store) watchClient(ctx context.Context, prefix string, after int64, at 
 
 // reached returns how far a watch has come with a batch. For a batch of history, etcd names the newest revision of the
 // store, which the batch need not reach.
-func reached(events []store.Event, revision int64) int64 {
+func reached(events []*mvccpb.Event, revision int64) int64 {
 	if len(events) == 0 {
 		return revision
 	}
-	return events[len(events)-1].KV.Revision
+	return events[len(events)-1].Kv.ModRevision
 }
 
 func toEvents(in []*mvccpb.Event) []store.Event {
@@ -120,10 +143,10 @@ func toEvents(in []*mvccpb.Event) []store.Event {
 	return out
 }
 
-func fromClient(in []*clientv3.Event) []store.Event {
-	out := make([]store.Event, len(in))
+func fromClient(in []*clientv3.Event) []*mvccpb.Event {
+	out := make([]*mvccpb.Event, len(in))
 	for i, e := range in {
-		out[i] = toEvent((*mvccpb.Event)(e))
+		out[i] = (*mvccpb.Event)(e)
 	}
 	return out
 }
