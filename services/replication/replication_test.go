@@ -17,10 +17,12 @@ import (
 
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/events"
-	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/internal/informer"
 	"karve.dev/karve/services/api/apitest"
 )
+
+// controllers is who the service is.
+var controllers = apitest.Admin
 
 // cluster is an API service with the replication service and a stand-in for nodes.
 type cluster struct {
@@ -29,17 +31,19 @@ type cluster struct {
 	pods *informer.Informer[*corev1.Pod]
 	sets *informer.Informer[*appsv1.ReplicaSet]
 	deps *informer.Informer[*appsv1.Deployment]
+	// asked is the generation of the last change.
+	asked int64
 }
 
 func start(t *testing.T) *cluster {
 	t.Helper()
 	api := apitest.Start(t)
 	c := &cluster{T: t, Client: api.Client(apitest.Admin)}
-	own := client.New(api.Conn(identity.User{Name: identity.UserControllers}), "replication")
+	own := client.New(api.Conn(controllers), "replication")
 	recorder := events.New(own, "replication", "", zap.NewNop())
 	nodes := newNodes(c.Client)
 	var service *Service
-	api.Informers(identity.User{Name: identity.UserControllers}, func(set *informer.Set) {
+	api.Informers(controllers, func(set *informer.Set) {
 		service = New(Config{Client: own, Informers: set, Events: recorder, Logger: zap.NewNop()})
 		c.pods, c.sets, c.deps = informer.For[*corev1.Pod](set), informer.For[*appsv1.ReplicaSet](set), informer.For[*appsv1.Deployment](set)
 		c.pods.OnChange(nodes.changed)
@@ -136,7 +140,7 @@ func (c *cluster) rolledOut(name string, replicas int32) *appsv1.Deployment {
 	c.eventually(fmt.Sprintf("%s rolled out to %d", name, replicas), func() bool {
 		got, ok := c.deps.Get("default", name)
 		d = got
-		return ok && d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas == replicas &&
+		return ok && d.Status.ObservedGeneration >= max(d.Generation, c.asked) && d.Status.UpdatedReplicas == replicas &&
 			d.Status.Replicas == replicas && d.Status.AvailableReplicas == replicas
 	})
 	return d
@@ -146,6 +150,7 @@ func (c *cluster) patch(name, body string) {
 	c.Helper()
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
 	require.NoError(c.T, c.Patch(c.Context(), d, types.StrategicMergePatchType, []byte(body), ""))
+	c.asked = d.Generation
 }
 
 func (c *cluster) reasons(name string) map[string][]string {
