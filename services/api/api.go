@@ -80,9 +80,10 @@ func New(config Config) (*Server, error) {
 	objects := &objects{s}
 	s.authz = authz.New(authz.Config{Pods: objects})
 	s.authn = authn.New(authn.Config{Tokens: config.Tokens, Objects: objects, Log: config.Log})
+	plugins := func(r admission.Reader) admission.Chain { return append(admission.Default(r), s.authz.Admission()) }
 	var err error
 	s.resources, err = server.New(context.Background(), server.Config{
-		Store: config.Store, Cache: s.cache, Kinds: config.Kinds, Authorizer: s.authz, Admission: admission.Default,
+		Store: config.Store, Cache: s.cache, Kinds: config.Kinds, Authorizer: s.authz, Admission: plugins,
 		Tokens: config.Tokens, ReviewToken: s.authn.ReviewToken, RulesFor: s.authz.RulesFor, Log: config.Log,
 	})
 	if err != nil {

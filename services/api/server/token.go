@@ -14,6 +14,7 @@ import (
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	"karve.dev/karve/internal/identity"
+	"karve.dev/karve/services/api/admission"
 	"karve.dev/karve/services/api/registry"
 )
 
@@ -56,6 +57,12 @@ func (s *Server) requestToken(ctx context.Context, r *request, req *apiv1.Create
 		Life: time.Duration(*body.Spec.ExpirationSeconds) * time.Second,
 	}
 	if err := s.bindToken(ctx, r, &spec, body.Spec.BoundObjectRef); err != nil {
+		return nil, err
+	}
+	// A node may ask for tokens of its own pods only.
+	if err := s.admission.Validate(ctx, &admission.Attributes{
+		Operation: admission.Create, Kind: r.Kind, Subresource: r.subresource, Namespace: r.namespace, Name: r.name, Object: body, User: r.user,
+	}); err != nil {
 		return nil, err
 	}
 	token, expires, err := tokens.Sign(spec)
