@@ -58,14 +58,15 @@ func startMember(ctx context.Context, cfg Config) (*member, error) {
 }
 
 // waitReady waits until the server has a leader and answers. A member that is alone need not wait for the random time
-// after which members stand for election: it is told to stand at once, until it can.
+// after which members stand for election: it is told to stand at once.
 func (m *member) waitReady(ctx context.Context, alone bool) error {
-	ask := time.NewTicker(time.Millisecond)
-	defer ask.Stop()
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
 	if !alone {
-		ask.Stop()
+		poll.Stop()
 	}
 	server := m.etcd.Server
+	var applied uint64
 	for {
 		select {
 		case <-server.ReadyNotify():
@@ -74,9 +75,10 @@ func (m *member) waitReady(ctx context.Context, alone bool) error {
 			return errors.New("it stopped while starting")
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-ask.C:
-			if server.Leader() != 0 {
-				ask.Stop()
+		case <-poll.C:
+			// It must have gone through its log first, and its raft must know that, hence the second look.
+			before := applied
+			if applied = server.AppliedIndex(); server.Leader() != 0 || applied != before || applied < server.CommittedIndex() {
 				continue
 			}
 			id, kind := uint64(server.MemberID()), raftpb.MessageType_MsgTimeoutNow
@@ -103,17 +105,17 @@ func embedConfig(cfg Config) (*embed.Config, error) {
 	return ec, cfg.Cluster.apply(ec)
 }
 
-// alone tunes for a member without peers: nobody waits for its heartbeats, so that it need not wake up often, and nobody
-// needs its log to catch up, so that little of it is kept in memory. What is acknowledged is in the log on disk; the
-// database follows it in batches, and a restart repeats what a batch had not reached.
+// alone tunes for a member without peers: nobody waits for its heartbeats, so that it need not wake up often. What is
+// acknowledged is in the log on disk; the database follows it in batches, and a restart repeats what a batch had not
+// reached. The log's entries that are kept in memory must be more than one round of applying takes (1 MiB), because
+// a member that stands for election looks through those.
 func alone(ec *embed.Config) {
 	u, _ := url.Parse(aloneURL) // a constant
 	ec.ListenPeerUrls, ec.AdvertisePeerUrls = nil, []url.URL{*u}
 	ec.InitialCluster = ec.Name + "=" + aloneURL
 	ec.TickMs, ec.ElectionMs = 500, 2_500
 	ec.BackendBatchInterval = 250 * time.Millisecond
-	ec.SnapshotCatchUpEntries = 100
-	ec.SnapshotCount = 5_000
+	ec.SnapshotCatchUpEntries, ec.SnapshotCount = 5_000, 5_000
 }
 
 func (c *ClusterConfig) apply(ec *embed.Config) error {
