@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -25,6 +26,9 @@ func define[T Object](s Spec[T]) *Kind {
 		ValidateStatus: comparer(s.ValidateStatus),
 		ValidateName:   s.ValidateName,
 		Columns:        s.Columns, Scale: s.Scale, Subresources: s.Subresources,
+	}
+	if k.NewList == nil {
+		k.NewList = func() runtime.Object { return nil }
 	}
 	if k.ValidateName == nil {
 		k.ValidateName = validation.NameIsDNSSubdomain

@@ -70,7 +70,7 @@ func validateDeploymentSpec(s *appsv1.DeploymentSpec) field.ErrorList {
 	var e check.Errors
 	p := field.NewPath("spec")
 	e.NonNegative(p.Child("replicas"), int64(deref(s.Replicas)))
-	validateWorkloadTemplate(&e, p, s.Selector, &s.Template)
+	validateWorkloadTemplate(&e, p, "ReplicaSet", s.Selector, &s.Template)
 	validateDeploymentStrategy(&e, p.Child("strategy"), &s.Strategy)
 	e.NonNegative(p.Child("minReadySeconds"), int64(s.MinReadySeconds))
 	if l := s.RevisionHistoryLimit; l != nil {

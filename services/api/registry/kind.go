@@ -31,7 +31,7 @@ type Kind struct {
 	// Verbs are what discovery lists; empty means all eight. A kind without "get" is not stored.
 	Verbs []string
 
-	// New and NewList return empty objects.
+	// New and NewList return empty objects; NewList returns nil for kinds that are not stored.
 	New     func() Object
 	NewList func() runtime.Object
 

@@ -42,21 +42,83 @@ var catalog = sync.OnceValue(func() index {
 func declared() []*Kind {
 	return []*Kind{
 		// core/v1
+		binding(),
+		configMap(),
+		endpoints(),
+		event(),
+		limitRange(),
 		namespace(),
 		node(),
+		persistentVolume(),
+		persistentVolumeClaim(),
 		pod(),
-		service(),
-		endpoints(),
-		configMap(),
+		podTemplate(),
+		replicationController(),
+		resourceQuota(),
 		secret(),
+		service(),
 		serviceAccount(),
-		event(),
 		// apps/v1
+		controllerRevision(),
+		daemonSet(),
 		deployment(),
 		replicaSet(),
-		// coordination.k8s.io/v1
+		statefulSet(),
+		// batch/v1, autoscaling/v2, policy/v1
+		cronJob(),
+		job(),
+		horizontalPodAutoscaler(),
+		podDisruptionBudget(),
+		// coordination.k8s.io/v1, discovery.k8s.io/v1
 		lease(),
-		// discovery.k8s.io/v1
 		endpointSlice(),
+		// networking.k8s.io/v1
+		ingress(),
+		ingressClass(),
+		ipAddress(),
+		networkPolicy(),
+		serviceCIDR(),
+		// rbac.authorization.k8s.io/v1
+		clusterRole(),
+		clusterRoleBinding(),
+		role(),
+		roleBinding(),
+		// authentication.k8s.io/v1, authorization.k8s.io/v1
+		selfSubjectReview(),
+		tokenReview(),
+		localSubjectAccessReview(),
+		selfSubjectAccessReview(),
+		selfSubjectRulesReview(),
+		subjectAccessReview(),
+		// storage.k8s.io/v1
+		csiDriver(),
+		csiNode(),
+		csiStorageCapacity(),
+		storageClass(),
+		volumeAttachment(),
+		volumeAttributesClass(),
+		// scheduling.k8s.io/v1, node.k8s.io/v1
+		priorityClass(),
+		runtimeClass(),
+		// certificates.k8s.io/v1
+		certificateSigningRequest(),
+		clusterTrustBundle(),
+		podCertificateRequest(),
+		// admissionregistration.k8s.io/v1
+		mutatingAdmissionPolicy(),
+		mutatingAdmissionPolicyBinding(),
+		mutatingWebhookConfiguration(),
+		validatingAdmissionPolicy(),
+		validatingAdmissionPolicyBinding(),
+		validatingWebhookConfiguration(),
+		// flowcontrol.apiserver.k8s.io/v1
+		flowSchema(),
+		priorityLevelConfiguration(),
+		// resource.k8s.io/v1
+		deviceClass(),
+		deviceTaintRule(),
+		resourceClaim(),
+		resourceClaimTemplate(),
+		resourceSlice(),
 	}
 }

@@ -33,7 +33,7 @@ func replicaSet() *Kind {
 			p := field.NewPath("spec")
 			e.NonNegative(p.Child("replicas"), int64(deref(r.Spec.Replicas)))
 			e.NonNegative(p.Child("minReadySeconds"), int64(r.Spec.MinReadySeconds))
-			validateWorkloadTemplate(&e, p, r.Spec.Selector, &r.Spec.Template)
+			validateWorkloadTemplate(&e, p, "ReplicaSet", r.Spec.Selector, &r.Spec.Template)
 			return e.List()
 		},
 		ValidateUpdate: func(r, old *appsv1.ReplicaSet) field.ErrorList {

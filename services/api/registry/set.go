@@ -1,5 +1,7 @@
 package registry
 
+import "k8s.io/apimachinery/pkg/api/equality"
+
 // set gives a field that is zero a value.
 func set[T comparable](p *T, value T) {
 	if *p == *new(T) {
@@ -13,3 +15,5 @@ func point[T any](p **T, value T) {
 		*p = &value
 	}
 }
+
+func equal(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }

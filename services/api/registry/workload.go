@@ -29,31 +29,40 @@ func scaleOf[T Object](parts func(T) (spec **int32, status int32, selector *meta
 }
 
 // validateWorkloadTemplate checks the selector and the template of a kind that keeps pods running, p being its spec.
-func validateWorkloadTemplate(e *check.Errors, p *field.Path, s *metav1.LabelSelector, t *corev1.PodTemplateSpec) {
+// set is how Kubernetes' texts call a controller of the kind.
+func validateWorkloadTemplate(e *check.Errors, p *field.Path, set string, s *metav1.LabelSelector, t *corev1.PodTemplateSpec) {
+	validateWorkloadSelector(e, p, set, s, t)
+	podspec.ValidateTemplate(e, p.Child("template"), t)
+	validateForever(e, p.Child("template", "spec"), set, &t.Spec)
+}
+
+// validateWorkloadSelector checks that the selector says something, and that it finds the template's pods.
+func validateWorkloadSelector(e *check.Errors, p *field.Path, set string, s *metav1.LabelSelector, t *corev1.PodTemplateSpec) {
 	at := p.Child("selector")
 	if s == nil {
 		e.Required(at, "")
 	} else {
 		e.Selector(at, s)
-		e.If(len(s.MatchLabels)+len(s.MatchExpressions) == 0, at, s, "empty selector is invalid for deployment")
+		e.If(len(s.MatchLabels)+len(s.MatchExpressions) == 0, at, s, "empty selector is invalid for "+emptyFor[set])
 	}
 	selector, err := metav1.LabelSelectorAsSelector(s)
 	if err != nil {
 		e.Invalid(at, s, "invalid label selector")
 		return
 	}
-	validateRunningTemplate(e, p.Child("template"), selector, t)
+	if !selector.Empty() && !selector.Matches(labels.Set(t.Labels)) {
+		e.Invalid(p.Child("template", "metadata", "labels"), t.Labels, "`selector` does not match template `labels`")
+	}
 }
 
-// validateRunningTemplate checks a template whose pods are meant to run for ever.
-func validateRunningTemplate(e *check.Errors, p *field.Path, selector labels.Selector, t *corev1.PodTemplateSpec) {
-	if !selector.Empty() && !selector.Matches(labels.Set(t.Labels)) {
-		e.Invalid(p.Child("metadata", "labels"), t.Labels, "`selector` does not match template `labels`")
-	}
-	podspec.ValidateTemplate(e, p, t)
-	check.Among(e, p.Child("spec", "restartPolicy"), t.Spec.RestartPolicy, corev1.RestartPolicyAlways)
-	if t.Spec.ActiveDeadlineSeconds != nil {
-		e.Forbidden(p.Child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not Supported")
+// emptyFor: a replica set's text speaks of a deployment.
+var emptyFor = map[string]string{"ReplicaSet": "deployment", "StatefulSet": "statefulset", "DaemonSet": "daemonset"}
+
+// validateForever checks that a template's pods run until they are told to stop.
+func validateForever(e *check.Errors, p *field.Path, set string, spec *corev1.PodSpec) {
+	check.Among(e, p.Child("restartPolicy"), spec.RestartPolicy, corev1.RestartPolicyAlways)
+	if spec.ActiveDeadlineSeconds != nil {
+		e.Forbidden(p.Child("activeDeadlineSeconds"), "activeDeadlineSeconds in "+set+" is not Supported")
 	}
 }
 

@@ -1,0 +1,163 @@
+package registry
+
+import (
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"karve.dev/karve/services/api/registry/check"
+	"karve.dev/karve/services/api/registry/podspec"
+)
+
+func statefulSet() *Kind {
+	return define(Spec[*appsv1.StatefulSet]{
+		GVK: apps("StatefulSet"), Resource: "statefulsets", Singular: "statefulset", ShortNames: []string{"sts"}, Categories: []string{"all"},
+		Namespaced: true,
+		New:        func() *appsv1.StatefulSet { return &appsv1.StatefulSet{} },
+		NewList:    func() runtime.Object { return &appsv1.StatefulSetList{} },
+		Life: generations(func(o *appsv1.StatefulSet) (*appsv1.StatefulSetSpec, *appsv1.StatefulSetStatus) {
+			return &o.Spec, &o.Status
+		}),
+		Default:        defaultStatefulSet,
+		Validate:       validateStatefulSet,
+		ValidateUpdate: validateStatefulSetUpdate,
+		ValidateStatus: validateStatefulSetStatus,
+		Warnings:       templateWarnings(func(o *appsv1.StatefulSet) *corev1.PodTemplateSpec { return &o.Spec.Template }),
+		Columns:        columns("Name|Ready|Age|+Containers|+Images"),
+		Cells: func(s *appsv1.StatefulSet, now time.Time) []any {
+			containers, images := containersAndImages(&s.Spec.Template.Spec)
+			return []any{s.Name, fmt.Sprintf("%d/%d", s.Status.ReadyReplicas, deref(s.Spec.Replicas)), age(s.CreationTimestamp, now), containers, images}
+		},
+		Scale: scaleOf(func(s *appsv1.StatefulSet) (**int32, int32, *metav1.LabelSelector) {
+			return &s.Spec.Replicas, s.Status.Replicas, s.Spec.Selector
+		}),
+	})
+}
+
+func defaultStatefulSet(o *appsv1.StatefulSet) {
+	s := &o.Spec
+	set(&s.PodManagementPolicy, appsv1.OrderedReadyPodManagement)
+	set(&s.UpdateStrategy.Type, appsv1.RollingUpdateStatefulSetStrategyType)
+	if s.UpdateStrategy.Type == appsv1.RollingUpdateStatefulSetStrategyType {
+		if s.UpdateStrategy.RollingUpdate == nil {
+			s.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{}
+		}
+		point(&s.UpdateStrategy.RollingUpdate.Partition, 0)
+	}
+	if s.PersistentVolumeClaimRetentionPolicy == nil {
+		s.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{}
+	}
+	set(&s.PersistentVolumeClaimRetentionPolicy.WhenDeleted, appsv1.RetainPersistentVolumeClaimRetentionPolicyType)
+	set(&s.PersistentVolumeClaimRetentionPolicy.WhenScaled, appsv1.RetainPersistentVolumeClaimRetentionPolicyType)
+	point(&s.Replicas, 1)
+	point(&s.RevisionHistoryLimit, 10)
+	podspec.Default(&s.Template.Spec)
+	for i := range s.VolumeClaimTemplates {
+		c := &s.VolumeClaimTemplates[i]
+		set(&c.Kind, "PersistentVolumeClaim")
+		set(&c.APIVersion, "v1")
+		defaultClaim(c)
+	}
+}
+
+// validateStatefulSet does not look into the pods' containers, as Kubernetes does not: their mounts name volumes that
+// only come with the claims.
+func validateStatefulSet(o *appsv1.StatefulSet) field.ErrorList {
+	var e check.Errors
+	p, s := field.NewPath("spec"), &o.Spec
+	e.If(s.PodManagementPolicy != appsv1.OrderedReadyPodManagement && s.PodManagementPolicy != appsv1.ParallelPodManagement,
+		p.Child("podManagementPolicy"), s.PodManagementPolicy,
+		fmt.Sprintf("must be '%s' or '%s'", appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement))
+	validateStatefulStrategy(&e, p.Child("updateStrategy"), &s.UpdateStrategy)
+	validateClaimRetention(&e, p.Child("persistentVolumeClaimRetentionPolicy"), s.PersistentVolumeClaimRetentionPolicy)
+	e.NonNegative(p.Child("replicas"), int64(deref(s.Replicas)))
+	e.NonNegative(p.Child("minReadySeconds"), int64(s.MinReadySeconds))
+	if s.Ordinals != nil {
+		e.NonNegative(p.Child("ordinals", "start"), int64(s.Ordinals.Start))
+	}
+	if l := s.RevisionHistoryLimit; l != nil {
+		e.NonNegative(p.Child("revisionHistoryLimit"), int64(*l))
+	}
+	if s.ServiceName != "" {
+		e.Messages(p.Child("serviceName"), s.ServiceName, validation.NameIsDNSSubdomain(s.ServiceName, false))
+	}
+	validateWorkloadSelector(&e, p, "StatefulSet", s.Selector, &s.Template)
+	t := p.Child("template")
+	e.Add(metavalidation.ValidateLabels(s.Template.Labels, t.Child("labels"))...)
+	e.Add(validation.ValidateAnnotations(s.Template.Annotations, t.Child("annotations"))...)
+	validateForever(&e, t.Child("spec"), "StatefulSet", &s.Template.Spec)
+	return e.List()
+}
+
+func validateStatefulStrategy(e *check.Errors, p *field.Path, s *appsv1.StatefulSetUpdateStrategy) {
+	switch s.Type {
+	case "":
+		e.Required(p, "")
+	case appsv1.OnDeleteStatefulSetStrategyType:
+		if s.RollingUpdate != nil {
+			e.Invalid(p.Child("rollingUpdate"), s.RollingUpdate, fmt.Sprintf("only allowed for updateStrategy '%s'", appsv1.RollingUpdateStatefulSetStrategyType))
+		}
+	case appsv1.RollingUpdateStatefulSetStrategyType:
+		if r := s.RollingUpdate; r != nil {
+			e.NonNegative(p.Child("rollingUpdate", "partition"), int64(deref(r.Partition)))
+			if m := r.MaxUnavailable; m != nil {
+				e.Percent(p.Child("rollingUpdate", "maxUnavailable"), *m)
+				e.If(isZero(*m), p.Child("rollingUpdate", "maxUnavailable"), *m, "cannot be 0")
+				e.AtMostAll(p.Child("rollingUpdate", "maxUnavailable"), *m)
+			}
+		}
+	default:
+		e.Invalid(p, *s, fmt.Sprintf("must be '%s' or '%s'", appsv1.RollingUpdateStatefulSetStrategyType, appsv1.OnDeleteStatefulSetStrategyType))
+	}
+}
+
+func validateClaimRetention(e *check.Errors, p *field.Path, r *appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy) {
+	if r == nil {
+		return
+	}
+	allowed := []appsv1.PersistentVolumeClaimRetentionPolicyType{appsv1.DeletePersistentVolumeClaimRetentionPolicyType, appsv1.RetainPersistentVolumeClaimRetentionPolicyType}
+	check.Among(e, p.Child("whenDeleted"), r.WhenDeleted, allowed...)
+	check.Among(e, p.Child("whenScaled"), r.WhenScaled, allowed...)
+}
+
+func validateStatefulSetUpdate(o, old *appsv1.StatefulSet) field.ErrorList {
+	var e check.Errors
+	rest := o.Spec.DeepCopy()
+	rest.Replicas, rest.Template, rest.UpdateStrategy, rest.MinReadySeconds = old.Spec.Replicas, old.Spec.Template, old.Spec.UpdateStrategy, old.Spec.MinReadySeconds
+	rest.Ordinals, rest.RevisionHistoryLimit = old.Spec.Ordinals, old.Spec.RevisionHistoryLimit
+	rest.PersistentVolumeClaimRetentionPolicy = old.Spec.PersistentVolumeClaimRetentionPolicy
+	if !equality.Semantic.DeepEqual(*rest, old.Spec) {
+		e.Forbidden(field.NewPath("spec"), "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "+
+			"'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden")
+	}
+	return e.List()
+}
+
+func validateStatefulSetStatus(o, old *appsv1.StatefulSet) field.ErrorList {
+	var e check.Errors
+	p, s := field.NewPath("status"), &o.Status
+	e.NonNegative(p.Child("observedGeneration"), s.ObservedGeneration)
+	e.NonNegatives(p, map[string]*int32{
+		"replicas": &s.Replicas, "readyReplicas": &s.ReadyReplicas, "currentReplicas": &s.CurrentReplicas,
+		"updatedReplicas": &s.UpdatedReplicas, "availableReplicas": &s.AvailableReplicas, "collisionCount": s.CollisionCount,
+	})
+	for _, c := range []struct {
+		name  string
+		value int32
+	}{{"readyReplicas", s.ReadyReplicas}, {"currentReplicas", s.CurrentReplicas}, {"updatedReplicas", s.UpdatedReplicas}, {"availableReplicas", s.AvailableReplicas}} {
+		e.If(c.value > s.Replicas, p.Child(c.name), c.value, "cannot be greater than status.replicas")
+	}
+	e.If(s.AvailableReplicas > s.ReadyReplicas, p.Child("availableReplicas"), s.AvailableReplicas, "cannot be greater than status.readyReplicas")
+	if was := old.Status.CollisionCount; was != nil {
+		e.If(deref(s.CollisionCount) < *was, p.Child("collisionCount"), deref(s.CollisionCount), "cannot be decremented")
+	}
+	return e.List()
+}
