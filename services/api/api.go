@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -15,6 +16,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	agentv1 "karve.dev/karve/gen/go/karve/agent/v1"
 
@@ -22,6 +24,7 @@ import (
 	systemv1 "karve.dev/karve/gen/go/karve/system/v1"
 	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/services/api/admission"
+	"karve.dev/karve/services/api/alloc"
 	"karve.dev/karve/services/api/authn"
 	"karve.dev/karve/services/api/authz"
 	"karve.dev/karve/services/api/node"
@@ -37,6 +40,13 @@ type Config struct {
 	Store store.Store
 	// Tokens returns what signs and verifies service-account tokens; identity.Cluster's method of that name does.
 	Tokens func() (*identity.Tokens, error)
+	// ServiceCIDRs are the ranges of cluster IPs, one or one per family; the first address of the first is the API's.
+	// Default 10.96.0.0/16.
+	ServiceCIDRs []netip.Prefix
+	// NodePorts is the range of node ports; default 30000-32767.
+	NodePorts alloc.PortRange
+	// Advertise is where pods reach the API over HTTPS: the endpoint of the Service "kubernetes". Not valid: none.
+	Advertise netip.AddrPort
 	// Kinds are what is served; nil for all of the registry.
 	Kinds []*registry.Kind
 	// OpenAPI returns the documents of discovery; nil for none.
@@ -74,6 +84,12 @@ func New(config Config) (*Server, error) {
 	if config.Kinds == nil {
 		config.Kinds = registry.All()
 	}
+	if len(config.ServiceCIDRs) == 0 {
+		config.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}
+	}
+	if config.NodePorts == (alloc.PortRange{}) {
+		config.NodePorts = alloc.PortRange{First: 30000, Last: 32767}
+	}
 	s := &Server{config: config, ready: make(chan struct{}), health: health.NewServer()}
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	s.cache = watch.New(watch.Config{Store: config.Store, Log: config.Log})
@@ -81,9 +97,16 @@ func New(config Config) (*Server, error) {
 	s.authz = authz.New(authz.Config{Pods: objects})
 	s.authn = authn.New(authn.Config{Tokens: config.Tokens, Objects: objects, Log: config.Log})
 	plugins := func(r admission.Reader) admission.Chain { return append(admission.Default(r), s.authz.Admission()) }
-	var err error
+	allocator, err := alloc.New(alloc.Config{
+		Store: config.Store, ClusterIPs: config.ServiceCIDRs, NodePorts: config.NodePorts, Used: s.usesIP,
+		Sync: func(ctx context.Context) error { return s.resources.Sync(ctx) },
+	})
+	if err != nil {
+		return nil, err
+	}
 	s.resources, err = server.New(context.Background(), server.Config{
 		Store: config.Store, Cache: s.cache, Kinds: config.Kinds, Authorizer: s.authz, Admission: plugins,
+		Hooks:  map[schema.GroupKind]server.Hook{{Kind: "Service"}: allocator},
 		Tokens: config.Tokens, ReviewToken: s.authn.ReviewToken, RulesFor: s.authz.RulesFor, Log: config.Log,
 	})
 	if err != nil {

@@ -74,3 +74,9 @@ func (o *objects) PodsOnNode(_ context.Context, node string) ([]*corev1.Pod, err
 	}
 	return out, nil
 }
+
+// usesIP tells whether a Service is known to have the cluster IP.
+func (s *Server) usesIP(ip string) bool {
+	services := s.resources.Collection(corev1.SchemeGroupVersion.WithKind("Service"))
+	return len(services.List(watch.Query{Predicate: watch.Predicate{Fields: fields.OneTermEqualSelector("spec.clusterIP", ip)}, Limit: 1}).Entries) > 0
+}

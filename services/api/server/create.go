@@ -134,14 +134,19 @@ func (s *Server) insert(ctx context.Context, r *request, obj registry.Object, dr
 	if err := s.admission.Validate(ctx, attrs); err != nil {
 		return item{}, err
 	}
-	return s.store0(ctx, r, obj, dryRun)
+	return s.put(ctx, r, obj, dryRun)
 }
 
-func (s *Server) store0(ctx context.Context, r *request, obj registry.Object, dryRun bool) (item, error) {
+func (s *Server) put(ctx context.Context, r *request, obj registry.Object, dryRun bool) (item, error) {
 	if dryRun {
 		return s.insertDry(ctx, r, obj)
 	}
 	for try := 1; ; try++ {
+		// What a hook chose in one try must not bind it in the next.
+		obj := obj
+		if s.config.Hooks[r.GroupKind()] != nil {
+			obj = obj.DeepCopyObject().(registry.Object)
+		}
 		side, err := s.plan(ctx, r, obj, nil)
 		if err != nil {
 			return item{}, err
@@ -158,6 +163,10 @@ func (s *Server) store0(ctx context.Context, r *request, obj registry.Object, dr
 		if err = r.commitError(err, try); err != nil {
 			return item{}, err
 		}
+		// The hook lost a race: let it see what the others have taken.
+		if err := s.Sync(ctx); err != nil {
+			return item{}, err
+		}
 	}
 }
 
@@ -166,6 +175,9 @@ func (s *Server) insertDry(ctx context.Context, r *request, obj registry.Object)
 	if _, err := s.fetch(ctx, r); err == nil {
 		return item{}, errExists(r)
 	} else if !apierrors.IsNotFound(err) {
+		return item{}, err
+	}
+	if _, err := s.plan(ctx, r, obj, nil); err != nil {
 		return item{}, err
 	}
 	value, err := codec.Encode(r.GroupVersionKind, obj)

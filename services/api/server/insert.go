@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"karve.dev/karve/internal/identity"
@@ -24,13 +25,22 @@ func (s *Server) Insert(ctx context.Context, obj registry.Object) error {
 	return err
 }
 
-// own is a request of the API service itself about obj.
-func (s *Server) own(obj registry.Object) (*request, error) {
+// KindOf returns the kind under which the scheme knows obj's type.
+func KindOf(obj registry.Object) (schema.GroupVersionKind, error) {
 	kinds, _, err := scheme.Scheme.ObjectKinds(obj)
 	if err != nil {
-		return nil, fmt.Errorf("kind of %T: %w", obj, err)
+		return schema.GroupVersionKind{}, fmt.Errorf("kind of %T: %w", obj, err)
 	}
-	sv, ok := s.lookup(kinds[0])
+	return kinds[0], nil
+}
+
+// own is a request of the API service itself about obj.
+func (s *Server) own(obj registry.Object) (*request, error) {
+	gvk, err := KindOf(obj)
+	if err != nil {
+		return nil, err
+	}
+	sv, ok := s.lookup(gvk)
 	if !ok {
 		return nil, errUnknownKind()
 	}

@@ -91,6 +91,10 @@ func (s *Server) attempt(ctx context.Context, r *request, it item, dryRun bool, 
 	revision, err := s.store.Commit(ctx, append([]store.Op{op}, side...)...)
 	var failed *store.FailedOpError
 	if errors.As(err, &failed) {
+		if failed.Index > 0 {
+			// A hook lost a race: let it see what the others have taken.
+			return done, err, s.Sync(ctx)
+		}
 		return done, err, nil
 	}
 	if err != nil {

@@ -134,7 +134,8 @@ func KeyPrefix(k *registry.Kind) string {
 
 // indexed are the selectable fields by which big collections are asked for.
 var indexed = map[string][]string{
-	"pods": {"spec.nodeName"},
+	"pods":     {"spec.nodeName"},
+	"services": {"spec.clusterIP"},
 }
 
 func resourceOf(k *registry.Kind) watch.Resource {
