@@ -8,12 +8,14 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
+	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -22,10 +24,16 @@ import (
 const (
 	quotaBytes      = 8 << 30
 	maxRequestBytes = 8 << 20
+	// segmentBytes is how long a file of the log is. etcd reserves two on disk and reads the last ones when it starts, so
+	// that its own 64 MiB would be what a small cluster mostly consists of.
+	segmentBytes = 16 << 20
 	// aloneURL is the peer address of a member that is alone. etcd wants one to make the member's identity from; nobody
 	// listens there, and a member that gets company is given a real one.
 	aloneURL = "https://localhost:2380"
 )
+
+// smallSegments guards the setting, which etcd has for the process only.
+var smallSegments sync.Once
 
 // member is the embedded etcd server.
 type member struct{ etcd *embed.Etcd }
@@ -45,6 +53,7 @@ func startMember(ctx context.Context, cfg Config) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
+	smallSegments.Do(func() { wal.SegmentSizeBytes = segmentBytes })
 	etcd, err := embed.StartEtcd(ec)
 	if err != nil {
 		return nil, fmt.Errorf("start etcd in %s: %w", cfg.DataDir, err)
@@ -186,6 +195,7 @@ func etcdLogger(log *zap.Logger) *zap.Logger {
 		"Running http and grpc server on single port", "simple token is not cryptographically signed",
 		"Failed to detect schema version", // on the first start, before the first snapshot
 		"server has stopped; skipping GoAttach",
+		"failed to publish local member to cluster through raft", // when stopped at once, and then a thousand times
 	}
 	return log.Named("etcd").WithOptions(zap.IncreaseLevel(zap.WarnLevel), zap.WrapCore(func(core zapcore.Core) zapcore.Core {
 		return &quietCore{Core: core, expected: expected}
