@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"karve.dev/karve/services/api/store"
@@ -46,6 +47,8 @@ type Config struct {
 	BookmarkEvery time.Duration
 	// FutureWait is how long a read waits for a revision that the store does not have yet; default 3 seconds.
 	FutureWait time.Duration
+	// Metrics is where the cache's metrics are registered; nil: nowhere.
+	Metrics prometheus.Registerer
 }
 
 func (c *Config) setDefaults() {
@@ -77,6 +80,7 @@ type Cache struct {
 	log   *zap.Logger
 	gate  gate
 	memos memoPool
+	stats collector
 	ready chan struct{}
 
 	mu          sync.RWMutex
@@ -87,10 +91,15 @@ type Cache struct {
 // New returns a cache that is empty until Run.
 func New(cfg Config) *Cache {
 	cfg.setDefaults()
-	return &Cache{
+	c := &Cache{
 		cfg: cfg, log: cfg.Log, memos: memoPool{limit: cfg.MemoBytes},
 		ready: make(chan struct{}), collections: map[string]*Collection{},
 	}
+	c.stats.cache = c
+	if cfg.Metrics != nil {
+		cfg.Metrics.MustRegister(&c.stats)
+	}
+	return c
 }
 
 // Ready is closed when every collection added before Run is loaded.

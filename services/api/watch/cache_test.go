@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"k8s.io/apimachinery/pkg/fields"
@@ -283,6 +284,23 @@ func TestAddWhileRunning(t *testing.T) {
 	require.ErrorIs(t, err, ErrClosed)
 	_, err = w.cache.Add(w.ctx, Resource{Prefix: "/registry/things/"})
 	require.Error(t, err)
+}
+
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	w := newWorld(t, memstore.New(), Config{Metrics: registry})
+	w.put("a", "one", pod{})
+	w.watch(WatchOptions{Since: w.sync(), Namespace: "b"})
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	got := map[string]float64{}
+	for _, family := range families {
+		m := family.GetMetric()[0]
+		got[strings.TrimPrefix(family.GetName(), "karve_watch_cache_")] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+	}
+	require.Equal(t, map[string]float64{
+		"revision": 2, "encoded_bytes": 0, "slow_watchers_total": 0, "entries": 1, "watchers": 1, "history_events": 1, "events_total": 1,
+	}, got)
 }
 
 func TestEncodedOnceAndBounded(t *testing.T) {

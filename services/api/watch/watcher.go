@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -156,7 +157,9 @@ func (w *Watcher) Next(ctx context.Context) ([]Event, error) {
 	for {
 		events, caughtUp, err := w.take()
 		if err != nil {
-			w.stop(err)
+			if w.stop(err) && errors.Is(err, ErrSlow) {
+				w.c.cache.stats.cut.Add(1)
+			}
 			return nil, err
 		}
 		if len(events) > 0 {
@@ -177,11 +180,14 @@ func (w *Watcher) Next(ctx context.Context) ([]Event, error) {
 // Stop ends the watch; a Next under way returns ErrClosed. More than once is harmless.
 func (w *Watcher) Stop() { w.stop(ErrClosed) }
 
-func (w *Watcher) stop(err error) {
+// stop ends the watch and reports whether it had not ended before.
+func (w *Watcher) stop(err error) bool {
 	w.c.mu.Lock()
 	defer w.c.mu.Unlock()
+	first := w.err == nil
 	w.c.shelves.remove(w)
 	w.end(err)
+	return first
 }
 
 // end is the last thing that happens to a watcher. c.mu is held.
