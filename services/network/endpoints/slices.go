@@ -53,8 +53,10 @@ func planSlices(svc *corev1.Service, groups []*group, existing []*discoveryv1.En
 	return p
 }
 
+// fits says that the slice can hold the group. Any can be empty: when the pods come back, they are likely to have the
+// same ports again.
 func fits(s *discoveryv1.EndpointSlice, g *group) bool {
-	return s.AddressType == g.family && s.DeletionTimestamp == nil && portsKey(s.Ports) == portsKey(g.ports)
+	return s.AddressType == g.family && s.DeletionTimestamp == nil && (len(g.endpoints) == 0 || portsKey(s.Ports) == portsKey(g.ports))
 }
 
 // slice is one that exists, with what it will hold; was is nil for a new one.
