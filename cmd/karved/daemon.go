@@ -39,6 +39,7 @@ type daemon struct {
 	store    *etcdstore.Store
 	runtime  *docker.Runtime
 	api      *api.Server
+	nodes    *nodeDialer
 	server   *transport.Server
 	nodeNames []string
 	// informers is shared by all services of the process, so that each kind is held once.
@@ -98,7 +99,7 @@ func (d *daemon) open(ctx context.Context) error {
 
 func (d *daemon) close() error {
 	d.server.Wait()
-	return errors.Join(d.runtime.Close(), d.store.Close())
+	return errors.Join(d.nodes.close(), d.runtime.Close(), d.store.Close())
 }
 
 // client returns a client of the API under a user's name.
@@ -119,7 +120,11 @@ func (d *daemon) recorder(user identity.User, component, node string) *events.Re
 
 func (d *daemon) wireAPI() error {
 	var err error
-	d.api, err = api.New(api.Config{Store: d.store, Tokens: d.identity.Tokens, Metrics: d.metrics, Log: d.log.Named("api")})
+	d.nodes = newNodeDialer(d.identity.ClientTLS(apiUser))
+	d.api, err = api.New(api.Config{
+		Store: d.store, Tokens: d.identity.Tokens, Nodes: d.nodes,
+		Metrics: d.metrics, Gatherer: d.metrics, Log: d.log.Named("api"),
+	})
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,8 @@ import (
 	"karve.dev/karve/internal/process"
 	"karve.dev/karve/internal/version"
 	"karve.dev/karve/services/gateway"
+	"karve.dev/karve/services/lifecycle"
+	"karve.dev/karve/services/network"
 	"karve.dev/karve/services/nodehealth"
 	"karve.dev/karve/services/replication"
 	"karve.dev/karve/services/scheduler"
@@ -76,11 +78,27 @@ func (d *daemon) wireServices() error {
 		Client: d.client(controllersUser, "replication"), Informers: d.informers, Logger: log("replication"),
 		Events: d.recorder(controllersUser, "replication", ""),
 	})
+	cluster, err := lifecycle.New(lifecycle.Config{
+		Client: d.client(controllersUser, "lifecycle"), Conn: d.server.Conn(controllersUser), Informers: d.informers,
+		RootCA: d.identity.CAPEM(), Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	networking, err := network.New(network.Config{
+		Client: d.client(controllersUser, "network"), Informers: d.informers, Logger: d.log,
+		Events: d.recorder(controllersUser, "network", ""), ClusterCIDR: d.settings.ClusterCIDR,
+	})
+	if err != nil {
+		return err
+	}
 
 	services := []process.Component{
 		{Name: "scheduler", Run: sched.Run},
 		{Name: "node health", Run: health.Run},
 		{Name: "replication", Run: workloads.Run},
+		{Name: "network", Run: networking.Run},
+		{Name: "lifecycle", Run: cluster.Run},
 	}
 	d.group.Add(process.Component{Name: "informers", Run: d.informers.Run, WaitReady: d.informers.WaitSynced, Background: true})
 	for _, s := range services {
