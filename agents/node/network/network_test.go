@@ -43,7 +43,7 @@ func sandbox(t *testing.T) int {
 	cmd := exec.Command("unshare", "--net", "sleep", "1000")
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	own, err := os.Readlink("/proc/self/ns/net")
+	own, err := os.Readlink("/proc/thread-self/ns/net")
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		other, err := os.Readlink("/proc/" + itoa(cmd.Process.Pid) + "/ns/net")
@@ -77,10 +77,13 @@ func reach(from, to int, addr string) error {
 		lis, err = net.Listen("tcp", net.JoinHostPort(addr, "0"))
 		return err
 	}
+	err := error(nil)
 	if to == 0 {
-		to = os.Getpid()
+		err = listen()
+	} else {
+		err = inside(to, listen)
 	}
-	if err := inside(to, listen); err != nil {
+	if err != nil {
 		return err
 	}
 	defer lis.Close()

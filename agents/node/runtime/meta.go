@@ -21,7 +21,8 @@ const (
 	LabelNextDelay = "karve.dev/next-delay-seconds"
 	LabelHash      = "karve.dev/spec-hash"
 	LabelTTY       = "karve.dev/tty"
-	LabelMessage   = "karve.dev/termination-message-policy"
+	LabelSignal    = "karve.dev/stop-signal"
+	LabelPolicy    = "karve.dev/termination-message-policy"
 )
 
 // SandboxName stands where a container's name would, for sandboxes. No container can have it: it is upper case.
@@ -47,10 +48,12 @@ type Meta struct {
 	NextDelay time.Duration
 	// Hash is the digest of what cannot be changed in a running container.
 	Hash string
+	// StopSignal asks the container to end; SIGTERM when empty.
+	StopSignal string
 	// TTY is true when the container has a terminal.
 	TTY bool
-	// Message is where the termination message is looked for: "File" or "FallbackToLogsOnError".
-	Message string
+	// MessagePolicy is where the termination message is looked for: "File" or "FallbackToLogsOnError".
+	MessagePolicy string
 }
 
 // IsSandbox tells a sandbox from a container.
@@ -68,7 +71,7 @@ func (m Meta) Labels() map[string]string {
 		LabelAttempt:   strconv.Itoa(m.Attempt),
 	}
 	for key, value := range map[string]string{
-		LabelAddress: m.Address, LabelSandbox: m.Sandbox, LabelHash: m.Hash, LabelMessage: m.Message,
+		LabelAddress: m.Address, LabelSandbox: m.Sandbox, LabelHash: m.Hash, LabelPolicy: m.MessagePolicy, LabelSignal: m.StopSignal,
 		LabelGrace: seconds(m.Grace), LabelNextDelay: seconds(m.NextDelay), LabelTTY: yes(m.TTY),
 	} {
 		if value != "" {
@@ -108,7 +111,7 @@ func ParseMeta(labels map[string]string) (m Meta, ok bool) {
 		Container: labels[LabelContainer], Attempt: attempt,
 		Address: labels[LabelAddress], Sandbox: labels[LabelSandbox], Hash: labels[LabelHash],
 		Grace: duration(LabelGrace), NextDelay: duration(LabelNextDelay),
-		TTY: labels[LabelTTY] == "true", Message: labels[LabelMessage],
+		TTY: labels[LabelTTY] == "true", MessagePolicy: labels[LabelPolicy], StopSignal: labels[LabelSignal],
 	}, true
 }
 

@@ -72,6 +72,9 @@ type LogReader interface {
 	Logs(ctx context.Context, id string, opts LogOptions, stdout, stderr io.Writer) error
 }
 
+// Simulation is a runtime that only pretends: it has no processes, so nothing is wired for them. Optional.
+type Simulation interface{ Simulated() }
+
 // Info describes an engine.
 type Info struct {
 	// Name and Version as in nodeInfo.containerRuntimeVersion: "docker" and "20.10.24".
@@ -82,8 +85,6 @@ type Info struct {
 	Root string
 	// CgroupVersion is 1 or 2.
 	CgroupVersion int
-	// Simulated is true when containers are only pretended: no network is wired for them.
-	Simulated bool
 }
 
 // State is where a container is in its life.
@@ -111,6 +112,10 @@ type Container struct {
 	OOMKilled  bool
 	// Error is why the container could not be started.
 	Error string
+	// Message is its termination message.
+	Message string
+	// Removed is true when it is no longer on the engine and only the memory of it is left.
+	Removed bool
 }
 
 // StartError is a failure to start that lies in the container (a command that does not exist, a mount that fails).

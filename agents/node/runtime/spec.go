@@ -38,7 +38,6 @@ type ContainerSpec struct {
 	// AppArmor is a profile's name or empty for the engine's default.
 	AppArmor   string
 	UnmaskProc bool
-	StopSignal string
 	Devices    []Device
 }
 

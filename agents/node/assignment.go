@@ -1,0 +1,46 @@
+package node
+
+import (
+	"net/netip"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"karve.dev/karve/agents/node/session"
+)
+
+var _ session.Handler = (*Agent)(nil)
+
+// SetPod implements session.Handler.
+func (a *Agent) SetPod(pod *corev1.Pod) { a.pool.SetPod(pod) }
+
+// RemovePod implements session.Handler.
+func (a *Agent) RemovePod(uid types.UID) { a.pool.RemovePod(uid) }
+
+// Synced implements session.Handler. The API may have missed statuses while it was away: all are sent again.
+func (a *Agent) Synced(known func(types.UID) bool) {
+	a.pool.Synced(known)
+	a.pool.Resend()
+}
+
+// ObjectChanged implements session.Handler.
+func (a *Agent) ObjectChanged(namespace string) { a.pool.ObjectChanged(namespace) }
+
+// SetNode implements session.Handler.
+func (a *Agent) SetNode(node *corev1.Node) {
+	a.node.Stored(node)
+	if node.Spec.PodCIDR == "" {
+		return
+	}
+	cidr, err := netip.ParsePrefix(node.Spec.PodCIDR)
+	if err != nil {
+		a.log.Error("the node's podCIDR", zap.String("podCIDR", node.Spec.PodCIDR), zap.Error(err))
+		return
+	}
+	select {
+	case <-a.podCIDR: // an older one that nobody has taken
+	default:
+	}
+	a.podCIDR <- cidr
+}

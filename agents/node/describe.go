@@ -1,0 +1,69 @@
+package node
+
+import (
+	"cmp"
+	"maps"
+	goruntime "runtime"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"karve.dev/karve/agents/node/machine"
+	"karve.dev/karve/agents/node/runtime"
+)
+
+// Bounds of the Node's list of images, as by a kubelet's defaults.
+const (
+	maxImages     = 50
+	maxImageNames = 5
+)
+
+// describe is the Node as it is wanted at start.
+func (a *Agent) describe() *corev1.Node {
+	labels := map[string]string{
+		corev1.LabelHostname: a.cfg.NodeName, corev1.LabelOSStable: goruntime.GOOS, corev1.LabelArchStable: goruntime.GOARCH,
+		"beta.kubernetes.io/os": goruntime.GOOS, "beta.kubernetes.io/arch": goruntime.GOARCH,
+	}
+	maps.Copy(labels, a.cfg.Labels)
+	capacity := machine.Capacity(a.cfg.DataDir)
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: a.cfg.NodeName, Labels: labels},
+		Status: corev1.NodeStatus{
+			Capacity: capacity, Allocatable: capacity.DeepCopy(), Addresses: a.cfg.Addresses, NodeInfo: machine.Info(),
+			DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: int32(a.Port())}},
+		},
+	}
+	node.Status.NodeInfo.ContainerRuntimeVersion = "docker://unknown"
+	for _, p := range machine.Pressures(a.cfg.DataDir) {
+		node.Status.Conditions = append(node.Status.Conditions, corev1.NodeCondition{Type: p.Kind, Status: status(p.Short), Reason: p.Reason, Message: p.Message})
+	}
+	node.Status.Conditions = append(node.Status.Conditions, corev1.NodeCondition{
+		Type: corev1.NodeReady, Status: corev1.ConditionFalse, Reason: "KubeletNotReady", Message: errNoContact.Error() + "\n" + errNoCIDR.Error(),
+	})
+	return node
+}
+
+// describeImages lists the largest images.
+func describeImages(images []runtime.Image) []corev1.ContainerImage {
+	images = slices.Clone(images)
+	slices.SortFunc(images, func(x, y runtime.Image) int {
+		return cmp.Or(cmp.Compare(y.Size, x.Size), cmp.Compare(x.ID, y.ID))
+	})
+	var out []corev1.ContainerImage
+	for _, image := range images {
+		var names []string
+		for _, name := range append(slices.Sorted(slices.Values(image.Digests)), slices.Sorted(slices.Values(image.Names))...) {
+			if name != "<none>:<none>" && name != "<none>@<none>" && len(names) < maxImageNames {
+				names = append(names, name)
+			}
+		}
+		if len(names) == 0 {
+			continue
+		}
+		if out = append(out, corev1.ContainerImage{Names: names, SizeBytes: image.Size}); len(out) == maxImages {
+			break
+		}
+	}
+	return out
+}

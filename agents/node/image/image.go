@@ -1,0 +1,278 @@
+// Package image makes images available to containers, by the rules of imagePullPolicy and one of Karve's own: an image
+// whose name carries no registry host and that is on the engine already is what its user means. It may have been built
+// here; no registry can know better.
+//
+//   - Built or loaded here (it carries no registry digest): used without asking a registry.
+//   - Pulled before, with policy Always: asked for again, but not for long, and not while the registry was out of reach
+//     a moment ago; the image that is there is used when that fails.
+//
+// Both are said in the event.
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"karve.dev/karve/agents/node/runtime"
+)
+
+const (
+	// courtesy bounds the pull of an image that can be used anyway.
+	courtesy = 2 * time.Second
+	// coolDown is how long a registry that did not answer is not asked again for such images.
+	coolDown = 5 * time.Minute
+	// pullTimeout bounds any pull.
+	pullTimeout = time.Hour
+	// parallelPulls bounds the pulls of a node.
+	parallelPulls = 4
+	// remembered bounds the cache of what the engine has.
+	remembered = 512
+)
+
+// Failure is why an image is not available. Reason is what the waiting container shows.
+type Failure struct {
+	Reason, Message string
+	// Retry is false when trying again changes nothing until the engine's images change.
+	Retry bool
+}
+
+func (f *Failure) Error() string { return f.Message }
+
+// Reasons of a Failure, and of the wait after one.
+const (
+	ErrImagePull      = "ErrImagePull"
+	ImagePullBackOff  = "ImagePullBackOff"
+	ErrImageNeverPull = "ErrImageNeverPull"
+	InvalidImageName  = "InvalidImageName"
+)
+
+// Emit records an event about the container that asks for the image.
+type Emit func(eventType, reason, format string, args ...any)
+
+// Manager makes images available on one engine. It is safe for concurrent use.
+type Manager struct {
+	rt    runtime.Runtime
+	slots chan struct{}
+
+	mu          sync.Mutex
+	known       map[string]runtime.Image // by the name that was asked for
+	generation  int                      // counts Forget, so that an answer from before is not kept
+	unreachable time.Time
+}
+
+// New returns a manager for an engine.
+func New(rt runtime.Runtime) *Manager {
+	return &Manager{rt: rt, slots: make(chan struct{}, parallelPulls), known: map[string]runtime.Image{}}
+}
+
+// Forget drops what is known about the engine's images; they have changed.
+func (m *Manager) Forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.generation++
+	clear(m.known)
+}
+
+// Ensure makes a container's image available and returns it. Its error is a *Failure when the image is at fault.
+func (m *Manager) Ensure(ctx context.Context, c *corev1.Container, auths []runtime.Credentials, emit Emit) (runtime.Image, error) {
+	name := c.Image
+	if !valid(name) {
+		emit(corev1.EventTypeWarning, "InspectFailed", "Failed to apply default image tag %q: couldn't parse image name %q: invalid reference format", name, name)
+		return runtime.Image{}, &Failure{Reason: InvalidImageName, Message: fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: invalid reference format", name, name)}
+	}
+	have, err := m.find(ctx, name)
+	present := err == nil
+	if err != nil && !errors.Is(err, runtime.ErrNotFound) {
+		return runtime.Image{}, err
+	}
+	switch policy := pullPolicy(c); {
+	case policy != corev1.PullAlways && present:
+		emit(corev1.EventTypeNormal, "Pulled", "Container image %q already present on machine and can be accessed by the pod", name)
+		return have, nil
+	case policy == corev1.PullNever:
+		emit(corev1.EventTypeWarning, ErrImageNeverPull, "Container image %q is not present with pull policy of Never", name)
+		return runtime.Image{}, &Failure{Reason: ErrImageNeverPull, Message: fmt.Sprintf("Container image %q is not present with pull policy of Never", name)}
+	case present && !hasRegistry(name):
+		return m.refresh(ctx, name, have, auths, emit), nil
+	}
+	return m.pull(ctx, name, auths, emit)
+}
+
+// refresh asks the registry for a newer image where that can make sense, and keeps what is there otherwise.
+func (m *Manager) refresh(ctx context.Context, name string, have runtime.Image, auths []runtime.Credentials, emit Emit) runtime.Image {
+	if len(have.Digests) == 0 {
+		emit(corev1.EventTypeNormal, "Pulled", "Image %q is used from the engine: it was built or loaded there, and its name carries no registry host", name)
+		return have
+	}
+	m.mu.Lock()
+	cooling := time.Since(m.unreachable) < coolDown
+	m.mu.Unlock()
+	reason := "its registry did not answer a moment ago"
+	if !cooling {
+		short, cancel := context.WithTimeout(ctx, courtesy)
+		err := m.fetch(short, name, auths)
+		late := short.Err() != nil
+		cancel()
+		if err == nil {
+			if image, err := m.find(ctx, name); err == nil {
+				emit(corev1.EventTypeNormal, "Pulled", "Successfully pulled image %q", name)
+				return image
+			}
+		}
+		if late || unreachable(err) {
+			m.mu.Lock()
+			m.unreachable = time.Now()
+			m.mu.Unlock()
+		}
+		reason = fmt.Sprintf("it could not be pulled (%v)", err)
+	}
+	emit(corev1.EventTypeNormal, "Pulled", "Image %q is used from the engine: %s, and its name carries no registry host", name, reason)
+	return have
+}
+
+// unreachable tells a registry that is not there from one that refuses.
+func unreachable(err error) bool {
+	if err == nil {
+		return false
+	}
+	for _, sign := range []string{"dial tcp", "no such host", "timeout", "connection refused", "TLS handshake", "server misbehaving"} {
+		if strings.Contains(err.Error(), sign) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Manager) pull(ctx context.Context, name string, auths []runtime.Credentials, emit Emit) (runtime.Image, error) {
+	emit(corev1.EventTypeNormal, "Pulling", "Pulling image %q", name)
+	ctx, cancel := context.WithTimeout(ctx, pullTimeout)
+	defer cancel()
+	waited := time.Now()
+	select {
+	case m.slots <- struct{}{}:
+	case <-ctx.Done():
+		return runtime.Image{}, ctx.Err()
+	}
+	begun := time.Now()
+	err := m.fetch(ctx, name, auths)
+	<-m.slots
+	if err == nil {
+		var image runtime.Image
+		if image, err = m.find(ctx, name); err == nil {
+			emit(corev1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %s (%s including waiting). Image size: %d bytes.",
+				name, time.Since(begun).Round(time.Millisecond), time.Since(waited).Round(time.Millisecond), image.Size)
+			return image, nil
+		}
+	}
+	if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return runtime.Image{}, ctx.Err()
+	}
+	emit(corev1.EventTypeWarning, "Failed", "Failed to pull image %q: %v", name, err)
+	emit(corev1.EventTypeWarning, "Failed", "Error: %s", ErrImagePull)
+	return runtime.Image{}, &Failure{Reason: ErrImagePull, Message: err.Error(), Retry: true}
+}
+
+// fetch tries each set of credentials in turn, or none.
+func (m *Manager) fetch(ctx context.Context, name string, auths []runtime.Credentials) error {
+	if len(auths) == 0 {
+		return m.rt.Pull(ctx, name, nil)
+	}
+	var err error
+	for i := range auths {
+		if err = m.rt.Pull(ctx, name, &auths[i]); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// find asks the engine for an image, once until its images change.
+func (m *Manager) find(ctx context.Context, name string) (runtime.Image, error) {
+	m.mu.Lock()
+	image, ok := m.known[name]
+	generation := m.generation
+	m.mu.Unlock()
+	if ok {
+		return image, nil
+	}
+	image, err := m.rt.Image(ctx, name)
+	if err != nil {
+		return image, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.generation == generation {
+		if len(m.known) >= remembered {
+			clear(m.known)
+		}
+		m.known[name] = image
+	}
+	return image, nil
+}
+
+// pullPolicy is the container's, or the default that its tag implies.
+func pullPolicy(c *corev1.Container) corev1.PullPolicy {
+	if c.ImagePullPolicy != "" {
+		return c.ImagePullPolicy
+	}
+	if tag := tagOf(c.Image); tag == "" || tag == "latest" {
+		return corev1.PullAlways
+	}
+	return corev1.PullIfNotPresent
+}
+
+func tagOf(name string) string {
+	if _, digest, ok := strings.Cut(name, "@"); ok {
+		return digest
+	}
+	last := name[strings.LastIndex(name, "/")+1:]
+	_, tag, _ := strings.Cut(last, ":")
+	return tag
+}
+
+// hasRegistry tells whether a name carries a registry host, by the rule that every container tool follows: its first
+// part has a dot or a port, or is localhost.
+func hasRegistry(name string) bool {
+	host, _, more := strings.Cut(name, "/")
+	return more && (strings.ContainsAny(host, ".:") || host == "localhost")
+}
+
+// valid checks a reference's form: lower-case path, then an optional tag and digest.
+func valid(name string) bool {
+	path, digest, hasDigest := strings.Cut(name, "@")
+	if hasDigest && !strings.Contains(digest, ":") {
+		return false
+	}
+	host, rest, more := strings.Cut(path, "/")
+	if more && hasRegistry(name) {
+		path = rest
+		if host == "" {
+			return false
+		}
+	}
+	repository, tag := path, ""
+	if i := strings.LastIndex(path, ":"); i > strings.LastIndex(path, "/") {
+		repository, tag = path[:i], path[i+1:]
+		if tag == "" || len(tag) > 128 || !every(tag, isTagRune) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(strings.Split(repository, "/"), func(part string) bool {
+		return part == "" || !every(part, isPathRune) || !isAlphanumeric(rune(part[0])) || !isAlphanumeric(rune(part[len(part)-1]))
+	})
+}
+
+func every(s string, ok func(rune) bool) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return !ok(r) })
+}
+
+func isAlphanumeric(r rune) bool { return r >= 'a' && r <= 'z' || r >= '0' && r <= '9' }
+func isPathRune(r rune) bool     { return isAlphanumeric(r) || r == '.' || r == '_' || r == '-' }
+func isTagRune(r rune) bool      { return isPathRune(r) || r >= 'A' && r <= 'Z' }

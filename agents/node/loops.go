@@ -1,0 +1,238 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+
+	"karve.dev/karve/agents/node/machine"
+	"karve.dev/karve/agents/node/runtime"
+)
+
+const (
+	// resyncEvery is how often containers are listed although events tell everything.
+	resyncEvery = 5 * time.Minute
+	// repairEvery is how often the network's rules are checked.
+	repairEvery = 5 * time.Minute
+	// pressureEvery is how often the machine is measured.
+	pressureEvery = 15 * time.Second
+	// imagesQuiet is how long images must not change before the Node's list of them is written.
+	imagesQuiet = 5 * time.Second
+
+	firstPause = 100 * time.Millisecond
+	longPause  = 5 * time.Second
+)
+
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// keepNode registers the node and keeps its status.
+func (a *Agent) keepNode(ctx context.Context) error {
+	short, cancel := context.WithTimeout(ctx, time.Second)
+	if info, err := a.cfg.Runtime.Info(short); err == nil {
+		a.node.Change(func(st *corev1.NodeStatus) {
+			st.NodeInfo.ContainerRuntimeVersion = info.Name + "://" + info.Version
+		})
+	}
+	cancel()
+	return a.node.Run(ctx)
+}
+
+// readiness adds up what must be so before pods can run.
+type readiness struct {
+	mu      sync.Mutex
+	engine  error
+	network error
+}
+
+var (
+	errNoContact = errors.New("container runtime has not answered yet")
+	errNoCIDR    = errors.New("container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: the node has no podCIDR yet")
+)
+
+// setEngine and setNetwork tell how the two are; the Node's Ready condition follows.
+func (a *Agent) setEngine(err error) {
+	a.ready.mu.Lock()
+	a.ready.engine = err
+	a.ready.mu.Unlock()
+	a.setReady()
+}
+
+func (a *Agent) setNetwork(err error) {
+	a.ready.mu.Lock()
+	a.ready.network = err
+	a.ready.mu.Unlock()
+	a.setReady()
+}
+
+func (a *Agent) setReady() {
+	a.ready.mu.Lock()
+	defer a.ready.mu.Unlock()
+	if err := errors.Join(a.ready.engine, a.ready.network); err != nil {
+		a.node.SetCondition(corev1.NodeReady, corev1.ConditionFalse, "KubeletNotReady", err.Error())
+		return
+	}
+	a.node.SetCondition(corev1.NodeReady, corev1.ConditionTrue, "KubeletReady", "kubelet is posting ready status")
+}
+
+// followEngine keeps watching the engine. Whenever it is reached anew all containers are listed, after the watch has
+// begun, so that nothing falls between.
+func (a *Agent) followEngine(ctx context.Context) error {
+	wait := firstPause
+	for {
+		watchCtx, cancel := context.WithCancel(ctx)
+		var syncing sync.WaitGroup
+		err := a.cfg.Runtime.Watch(watchCtx, a.owner, func() {
+			syncing.Add(1)
+			go func() {
+				defer syncing.Done()
+				if a.resync(watchCtx) {
+					wait = firstPause
+				} else {
+					cancel() // and begin again
+				}
+			}()
+		}, a.handle)
+		cancel()
+		syncing.Wait()
+		if ctx.Err() != nil {
+			return nil
+		}
+		a.log.Warn("lost sight of the container engine", zap.Error(err))
+		a.setEngine(fmt.Errorf("container runtime is down: %w", err))
+		if !pause(ctx, wait) {
+			return nil
+		}
+		wait = min(wait*2, longPause)
+	}
+}
+
+// resync lists containers, now and from time to time; false when the engine does not answer.
+func (a *Agent) resync(ctx context.Context) bool {
+	for {
+		a.images.Forget()
+		if err := a.pool.Resync(ctx); err != nil {
+			if ctx.Err() == nil {
+				a.log.Warn("list containers", zap.Error(err))
+			}
+			return false
+		}
+		a.setEngine(nil)
+		a.imagesChanged()
+		if !pause(ctx, resyncEvery) {
+			return true
+		}
+	}
+}
+
+func (a *Agent) handle(ev runtime.Event) {
+	if ev.Kind == runtime.ImageChanged {
+		a.imagesChanged()
+	}
+	a.pool.Handle(ev)
+}
+
+func (a *Agent) imagesChanged() {
+	select {
+	case a.imagesGot <- struct{}{}:
+	default:
+	}
+}
+
+// keepNetwork sets the network up once the node has its podCIDR, and repairs it from time to time.
+func (a *Agent) keepNetwork(ctx context.Context) error {
+	var cidr netip.Prefix
+	again := time.NewTimer(repairEvery)
+	defer again.Stop()
+	for {
+		select {
+		case newest := <-a.podCIDR:
+			if newest == cidr {
+				continue
+			}
+			cidr = newest
+		case <-again.C:
+		case <-ctx.Done():
+			return nil
+		}
+		again.Reset(a.setupNetwork(ctx, cidr))
+	}
+}
+
+// setupNetwork returns when to look at the network again.
+func (a *Agent) setupNetwork(ctx context.Context, cidr netip.Prefix) time.Duration {
+	if !cidr.IsValid() {
+		return repairEvery
+	}
+	err := a.network.Setup(ctx, cidr)
+	if err == nil || ctx.Err() != nil {
+		a.setNetwork(nil)
+		return repairEvery
+	}
+	a.log.Error("set up the pod network", zap.Error(err))
+	a.setNetwork(fmt.Errorf("container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: %w", err))
+	return longPause
+}
+
+// watchPressure measures the machine; conditions change only when a shortage begins or ends.
+func (a *Agent) watchPressure(ctx context.Context) error {
+	for {
+		for _, p := range machine.Pressures(a.cfg.DataDir) {
+			a.node.SetCondition(p.Kind, status(p.Short), p.Reason, p.Message)
+		}
+		if !pause(ctx, pressureEvery) {
+			return nil
+		}
+	}
+}
+
+func status(b bool) corev1.ConditionStatus {
+	if b {
+		return corev1.ConditionTrue
+	}
+	return corev1.ConditionFalse
+}
+
+// reportImages keeps the Node's list of images, when they have not changed for a while.
+func (a *Agent) reportImages(ctx context.Context) error {
+	for {
+		select {
+		case <-a.imagesGot:
+		case <-ctx.Done():
+			return nil
+		}
+		for quiet := false; !quiet; {
+			timer := time.NewTimer(imagesQuiet)
+			select {
+			case <-a.imagesGot:
+			case <-timer.C:
+				quiet = true
+			case <-ctx.Done():
+				timer.Stop()
+				return nil
+			}
+			timer.Stop()
+		}
+		images, err := a.cfg.Runtime.Images(ctx)
+		if err != nil {
+			a.log.Debug("list images", zap.Error(err))
+			continue
+		}
+		list := describeImages(images)
+		a.node.Change(func(st *corev1.NodeStatus) { st.Images = list })
+	}
+}

@@ -1,0 +1,52 @@
+package network
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+)
+
+// Addresses hands out addresses and wires nothing: the network of pods that are only pretended.
+type Addresses struct {
+	pool  pool
+	once  sync.Once
+	ready chan struct{}
+}
+
+// NewAddresses returns a network that waits for its podCIDR.
+func NewAddresses() *Addresses { return &Addresses{ready: make(chan struct{})} }
+
+// Setup implements the agent's network.
+func (a *Addresses) Setup(_ context.Context, podCIDR netip.Prefix) error {
+	a.pool.serve(podCIDR.Masked())
+	a.once.Do(func() { close(a.ready) })
+	return nil
+}
+
+// Wait implements the agent's network.
+func (a *Addresses) Wait(ctx context.Context) error {
+	select {
+	case <-a.ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Allocate takes a free address.
+func (a *Addresses) Allocate() (netip.Addr, error) { return a.pool.take() }
+
+// Reserve marks an address that is in use.
+func (a *Addresses) Reserve(addr netip.Addr) { a.pool.reserve(addr) }
+
+// Release gives an address back.
+func (a *Addresses) Release(addr netip.Addr) { a.pool.release(addr) }
+
+// Attach does nothing.
+func (a *Addresses) Attach(context.Context, string, int, netip.Addr) error { return nil }
+
+// Attached is true for every sandbox.
+func (a *Addresses) Attached(string) bool { return true }
+
+// Close does nothing.
+func (a *Addresses) Close() {}

@@ -1,0 +1,222 @@
+// Package node is the node agent: it runs the pods that are assigned to a node on the machine's container engine, and
+// reports how they are. Its parts, in the order of a pod's way through it: session (assignments), worker (one a pod,
+// deciding with podstate), image, volume, network, runtime, probe, report; podserver answers logs and exec.
+//
+// Nothing here is global: several nodes run in one process and on one engine, told apart by cluster and node name.
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	authv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"karve.dev/karve/agents/node/image"
+	"karve.dev/karve/agents/node/machine"
+	"karve.dev/karve/agents/node/network"
+	"karve.dev/karve/agents/node/podserver"
+	"karve.dev/karve/agents/node/probe"
+	"karve.dev/karve/agents/node/report"
+	"karve.dev/karve/agents/node/runtime"
+	"karve.dev/karve/agents/node/session"
+	"karve.dev/karve/agents/node/volume"
+	"karve.dev/karve/agents/node/worker"
+	agentv1 "karve.dev/karve/gen/go/karve/agent/v1"
+	"karve.dev/karve/internal/client"
+	"karve.dev/karve/internal/transport"
+)
+
+// Config is what an agent needs. Fields without a default in their comment must be set.
+type Config struct {
+	Cluster  string
+	NodeName string
+	// DataDir is this node's own folder; volumes of its pods lie in it.
+	DataDir string
+	// Conn reaches the API service (assignments, status), HealthConn the node health service (heartbeats), both as
+	// system:node:<NodeName>. Client is over Conn.
+	Conn       grpc.ClientConnInterface
+	HealthConn grpc.ClientConnInterface
+	Client     *client.Client
+	// Runtime runs containers; it may serve several agents.
+	Runtime runtime.Runtime
+	// TLS is for serving PodAccessService: it must ask for, and verify, the client's certificate.
+	TLS    *tls.Config
+	Log    *zap.Logger
+	Events worker.Recorder
+
+	// Listen is where PodAccessService listens; ":0" by default. The Node announces the port.
+	Listen string
+	// Addresses of the node; by default the address of the machine's way out, and NodeName as the host name.
+	Addresses []corev1.NodeAddress
+	// Labels of the Node beside the usual ones.
+	Labels map[string]string
+	// ClusterCIDRs are the addresses of all pods: traffic to them is not masqueraded.
+	ClusterCIDRs []netip.Prefix
+	// ServiceCIDR tells pods where the API is (its first address); they are not told without it.
+	ServiceCIDR netip.Prefix
+	// ClusterDNS are the servers of pods with dnsPolicy ClusterFirst; without them they use the machine's.
+	ClusterDNS []string
+	// ClusterDomain is "cluster.local" by default.
+	ClusterDomain string
+	// MTU of pods' interfaces; by default that of the machine's way out.
+	MTU int
+}
+
+// podNetwork is what the agent itself does with the network, beside what workers do.
+type podNetwork interface {
+	worker.Network
+	Setup(ctx context.Context, podCIDR netip.Prefix) error
+	Close()
+}
+
+// Agent is one node's agent.
+type Agent struct {
+	cfg     Config
+	owner   runtime.Owner
+	log     *zap.Logger
+	lis     net.Listener
+	network podNetwork
+	images  *image.Manager
+	probes  *probe.Manager
+	pool    *worker.Pool
+	objects *session.Objects
+	pods    *report.Pods
+	node    *report.Node
+
+	ready     readiness
+	podCIDR   chan netip.Prefix // the newest, at most one waiting
+	imagesGot chan struct{}     // the engine's images have changed
+}
+
+// New returns an agent. It listens already, so that its port is known; Run does the rest.
+func New(cfg Config) (*Agent, error) {
+	if cfg.Cluster == "" || cfg.NodeName == "" || cfg.DataDir == "" || cfg.Runtime == nil || cfg.Client == nil {
+		return nil, errors.New("node agent: cluster, node name, data folder, runtime and client must be given")
+	}
+	if cfg.Listen == "" {
+		cfg.Listen = ":0"
+	}
+	if cfg.ClusterDomain == "" {
+		cfg.ClusterDomain = "cluster.local"
+	}
+	if len(cfg.Addresses) == 0 {
+		cfg.Addresses = []corev1.NodeAddress{
+			{Type: corev1.NodeInternalIP, Address: machine.Address()}, {Type: corev1.NodeHostName, Address: cfg.NodeName},
+		}
+	}
+	if err := os.MkdirAll(podsDir(cfg.DataDir), 0o755); err != nil {
+		return nil, fmt.Errorf("make the node's folder: %w", err)
+	}
+	lis, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for the API service: %w", err)
+	}
+	a := &Agent{
+		cfg: cfg, owner: runtime.Owner{Cluster: cfg.Cluster, Node: cfg.NodeName}, lis: lis,
+		log:    cfg.Log.Named("node").With(zap.String("node", cfg.NodeName)),
+		images: image.New(cfg.Runtime), probes: probe.New(), objects: session.NewObjects(),
+		podCIDR: make(chan netip.Prefix, 1), imagesGot: make(chan struct{}, 1),
+	}
+	a.network = network.New(network.Config{Cluster: cfg.Cluster, Node: cfg.NodeName, ClusterCIDRs: cfg.ClusterCIDRs, MTU: cfg.MTU})
+	if _, pretends := cfg.Runtime.(runtime.Simulation); pretends {
+		a.network = network.NewAddresses()
+	}
+	a.ready.engine, a.ready.network = errNoContact, errNoCIDR
+	a.pods = report.NewPods(cfg.Conn, cfg.NodeName, a.log)
+	want := a.describe()
+	a.node = report.NewNode(cfg.Client, want, a.log)
+	a.pool = worker.New(a.workerConfig(want.Status.Allocatable))
+	return a, nil
+}
+
+func podsDir(dataDir string) string { return filepath.Join(dataDir, "pods") }
+
+func (a *Agent) workerConfig(allocatable corev1.ResourceList) worker.Config {
+	cfg := worker.Config{
+		Owner: a.owner, Runtime: a.cfg.Runtime, Network: a.network, Images: a.images, Probes: a.probes,
+		Volumes: volume.New(podsDir(a.cfg.DataDir), a.objects, a.issueToken),
+		Objects: a.objects, Reporter: a.pods, Events: a.cfg.Events, Log: a.log,
+		DNS:         worker.DNS{Servers: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain},
+		Allocatable: allocatable, MinOOMScoreAdj: machine.MinOOMScoreAdj(), SeccompRoot: filepath.Join(a.cfg.DataDir, "seccomp"),
+	}
+	if a.cfg.ServiceCIDR.IsValid() {
+		cfg.APIService = a.cfg.ServiceCIDR.Masked().Addr().Next().String()
+	}
+	for _, address := range a.cfg.Addresses {
+		if address.Type == corev1.NodeInternalIP {
+			cfg.HostIPs = append(cfg.HostIPs, address.Address)
+		}
+	}
+	return cfg
+}
+
+// Run works until ctx ends, and returns when everything that it started has ended. Containers keep running.
+func (a *Agent) Run(ctx context.Context) error {
+	defer a.network.Close()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, part := range []func(context.Context) error{
+		a.probes.Run, a.pool.Run, a.pods.Run, a.serve,
+		a.keepNode, a.followEngine, a.keepNetwork, a.watchPressure, a.reportImages,
+		func(ctx context.Context) error {
+			return session.Assignments(ctx, a.cfg.Conn, a.cfg.NodeName, a.objects, a, a.log)
+		},
+		func(ctx context.Context) error {
+			return session.Heartbeats(ctx, a.cfg.HealthConn, a.cfg.NodeName, a.log)
+		},
+	} {
+		group.Go(func() error { return part(ctx) })
+	}
+	return group.Wait()
+}
+
+// Port is where PodAccessService listens.
+func (a *Agent) Port() int { return a.lis.Addr().(*net.TCPAddr).Port }
+
+// serve answers the API service.
+func (a *Agent) serve(ctx context.Context) error {
+	if a.cfg.TLS == nil {
+		return a.lis.Close()
+	}
+	server := transport.NewServer(podserver.GuardUnary, podserver.Guard)
+	agentv1.RegisterPodAccessServiceServer(server, podserver.New(a.cfg.Runtime, a.pool.Find, dial))
+	return server.Serve(ctx, a.lis, a.cfg.TLS)
+}
+
+func dial(ctx context.Context, sandbox *runtime.Container, port int) (net.Conn, error) {
+	return network.DialIn(ctx, sandbox.PID, port)
+}
+
+// issueToken asks for a token that dies with its pod.
+func (a *Agent) issueToken(ctx context.Context, pod *corev1.Pod, p *corev1.ServiceAccountTokenProjection) (string, time.Time, error) {
+	request := &authv1.TokenRequest{
+		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace},
+		Spec: authv1.TokenRequestSpec{
+			ExpirationSeconds: p.ExpirationSeconds,
+			BoundObjectRef:    &authv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID},
+		},
+	}
+	if p.Audience != "" {
+		request.Spec.Audiences = []string{p.Audience}
+	}
+	account := pod.Spec.ServiceAccountName
+	if account == "" {
+		account = "default"
+	}
+	parent := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace}}
+	if err := a.cfg.Client.CreateSubresource(ctx, parent, request, account, "token"); err != nil {
+		return "", time.Time{}, err
+	}
+	return request.Status.Token, request.Status.ExpirationTimestamp.Time, nil
+}

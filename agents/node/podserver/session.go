@@ -1,0 +1,232 @@
+package podserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+
+	"google.golang.org/grpc"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"karve.dev/karve/agents/node/runtime"
+	agentv1 "karve.dev/karve/gen/go/karve/agent/v1"
+	"karve.dev/karve/internal/apierr"
+)
+
+type execStream = grpc.BidiStreamingServer[agentv1.ExecRequest, agentv1.ExecResponse]
+
+// Exec implements PodAccessService.
+func (s *Server) Exec(stream execStream) error {
+	return apierr.ToGRPC(s.session(stream, func(ctx context.Context, c *runtime.Container, start *agentv1.ExecStart, streams runtime.Streams) (int, error) {
+		execer, ok := s.rt.(runtime.Execer)
+		if !ok {
+			return 0, apierrors.NewMethodNotSupported(schema.GroupResource{Resource: "pods"}, "exec")
+		}
+		return execer.Exec(ctx, c.ID, runtime.ExecSpec{Command: start.GetCommand(), TTY: start.GetTty()}, streams)
+	}))
+}
+
+// Attach implements PodAccessService.
+func (s *Server) Attach(stream execStream) error {
+	return apierr.ToGRPC(s.session(stream, func(ctx context.Context, c *runtime.Container, _ *agentv1.ExecStart, streams runtime.Streams) (int, error) {
+		attacher, ok := s.rt.(runtime.Attacher)
+		if !ok {
+			return 0, apierrors.NewMethodNotSupported(schema.GroupResource{Resource: "pods"}, "attach")
+		}
+		if err := attacher.Attach(ctx, c.ID, c.TTY, streams); err != nil {
+			return 0, err
+		}
+		end, err := s.rt.Inspect(ctx, c.ID)
+		if err != nil || end.State == runtime.Running {
+			return 0, nil // detached, or nothing left to ask
+		}
+		return int(end.ExitCode), nil
+	}))
+}
+
+// session reads the start, runs a session with the stream as its ends, and sends its exit.
+func (s *Server) session(stream execStream, run func(context.Context, *runtime.Container, *agentv1.ExecStart, runtime.Streams) (int, error)) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	start := first.GetStart()
+	if start == nil {
+		return apierrors.NewBadRequest("the first message of a session must start it")
+	}
+	c, err := s.running(start.GetPod())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	in := newInput(start)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		in.receive(ctx, stream, cancel)
+	}()
+	code, err := run(ctx, &c, start, in.streams(stream, start))
+	in.close()
+	exit := &agentv1.ExecExit{Code: int32(code)}
+	if err != nil && ctx.Err() == nil {
+		exit.Error = err.Error()
+	}
+	// The receiving goroutine ends when the stream does, which is when this handler returns.
+	return stream.Send(&agentv1.ExecResponse{Message: &agentv1.ExecResponse_Exit{Exit: exit}})
+}
+
+// input is what a session receives.
+type input struct {
+	stdin  *io.PipeReader
+	write  *io.PipeWriter
+	resize chan runtime.Size
+}
+
+func newInput(start *agentv1.ExecStart) *input {
+	in := &input{resize: make(chan runtime.Size, 4)}
+	if start.GetStdin() {
+		in.stdin, in.write = io.Pipe()
+	}
+	return in
+}
+
+func (in *input) close() {
+	if in.stdin != nil {
+		_ = in.stdin.Close()
+	}
+}
+
+// receive passes on what arrives until the session or the stream ends; a client that goes away ends the session.
+func (in *input) receive(ctx context.Context, stream execStream, cancel context.CancelFunc) {
+	for {
+		req, err := stream.Recv()
+		if err != nil {
+			if in.write != nil {
+				_ = in.write.Close()
+			}
+			if !errors.Is(err, io.EOF) {
+				cancel()
+			}
+			return
+		}
+		switch m := req.GetMessage().(type) {
+		case *agentv1.ExecRequest_Stdin:
+			if in.write != nil {
+				if _, err := in.write.Write(m.Stdin); err != nil {
+					in.write = nil // the process has closed its input; the rest is dropped
+				}
+			}
+		case *agentv1.ExecRequest_CloseStdin:
+			if in.write != nil {
+				_ = in.write.Close()
+			}
+		case *agentv1.ExecRequest_Resize:
+			select {
+			case in.resize <- runtime.Size{Width: uint(m.Resize.GetWidth()), Height: uint(m.Resize.GetHeight())}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+func (in *input) streams(stream execStream, start *agentv1.ExecStart) runtime.Streams {
+	var sending sync.Mutex
+	out := runtime.Streams{Resize: in.resize}
+	if in.stdin != nil {
+		out.Stdin = in.stdin
+	}
+	if start.GetStdout() {
+		out.Stdout = writer(func(data []byte) error {
+			sending.Lock()
+			defer sending.Unlock()
+			return stream.Send(&agentv1.ExecResponse{Message: &agentv1.ExecResponse_Stdout{Stdout: data}})
+		})
+	}
+	if start.GetStderr() && !start.GetTty() {
+		out.Stderr = writer(func(data []byte) error {
+			sending.Lock()
+			defer sending.Unlock()
+			return stream.Send(&agentv1.ExecResponse{Message: &agentv1.ExecResponse_Stderr{Stderr: data}})
+		})
+	}
+	return out
+}
+
+// writer sends copies: who writes may use its buffer again while the message is under way.
+type writer func(data []byte) error
+
+func (w writer) Write(data []byte) (int, error) {
+	if err := w(append([]byte(nil), data...)); err != nil {
+		return 0, err
+	}
+	return len(data), nil
+}
+
+// PortForward implements PodAccessService.
+func (s *Server) PortForward(stream grpc.BidiStreamingServer[agentv1.PortForwardRequest, agentv1.PortForwardResponse]) error {
+	return apierr.ToGRPC(s.forward(stream))
+}
+
+func (s *Server) forward(stream grpc.BidiStreamingServer[agentv1.PortForwardRequest, agentv1.PortForwardResponse]) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	start := first.GetStart()
+	if start == nil {
+		return apierrors.NewBadRequest("the first message of a port-forward must start it")
+	}
+	pod, ok := s.pods(start.GetPod().GetNamespace(), start.GetPod().GetName(), start.GetPod().GetUid())
+	if !ok {
+		return apierrors.NewNotFound(schema.GroupResource{Resource: "pods"}, start.GetPod().GetName())
+	}
+	if pod.Sandbox == nil || pod.Sandbox.State != runtime.Running {
+		return apierrors.NewBadRequest(fmt.Sprintf("pod %s is not running", start.GetPod().GetName()))
+	}
+	conn, err := s.dial(stream.Context(), pod.Sandbox, int(start.GetPort()))
+	if err != nil {
+		return apierrors.NewInternalError(fmt.Errorf("connect to port %d of pod %s: %w", start.GetPort(), start.GetPod().GetName(), err))
+	}
+	stop := context.AfterFunc(stream.Context(), func() { _ = conn.Close() })
+	defer stop()
+	defer conn.Close()
+	go forwardIn(stream, conn)
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := conn.Read(buffer)
+		if n > 0 {
+			if err := stream.Send(&agentv1.PortForwardResponse{Data: append([]byte(nil), buffer[:n]...)}); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return nil // closed by the pod, or with the stream
+		}
+	}
+}
+
+// forwardIn copies what the client sends; it ends when the stream does.
+func forwardIn(stream grpc.BidiStreamingServer[agentv1.PortForwardRequest, agentv1.PortForwardResponse], conn net.Conn) {
+	half, _ := conn.(interface{ CloseWrite() error })
+	for {
+		req, err := stream.Recv()
+		if err != nil || req.GetCloseWrite() {
+			if half != nil {
+				_ = half.CloseWrite()
+			}
+			if err != nil {
+				return
+			}
+			continue
+		}
+		if _, err := conn.Write(req.GetData()); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,188 @@
+package podstate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"karve.dev/karve/agents/node/runtime"
+)
+
+func (s *describer) setPhase(st *corev1.PodStatus) {
+	if previous := s.obs.Previous.Phase; terminalPhase(previous) {
+		st.Phase = previous
+		return
+	}
+	if deadline, limited := activeDeadline(s.pod, s.obs); limited && !s.now.Before(deadline) && s.pod.DeletionTimestamp == nil {
+		st.Phase, st.Reason = corev1.PodFailed, "DeadlineExceeded"
+		st.Message = "Pod was active on the node longer than the specified deadline"
+		return
+	}
+	switch {
+	case s.initFailed():
+		st.Phase = corev1.PodFailed
+	case !s.initDone || s.waitingFirst():
+		st.Phase = corev1.PodPending
+	case !Finished(s.pod, s.obs) && (s.pod.DeletionTimestamp == nil || s.obs.anyRunning()):
+		st.Phase = corev1.PodRunning
+	case s.allSucceeded():
+		st.Phase = corev1.PodSucceeded
+	default:
+		st.Phase = corev1.PodFailed
+	}
+	if s.pod.DeletionTimestamp != nil && s.obs.anyRunning() && terminalPhase(st.Phase) {
+		st.Phase = corev1.PodRunning
+	}
+}
+
+func (s *describer) initFailed() bool {
+	for i := range s.pod.Spec.InitContainers {
+		c := &s.pod.Spec.InitContainers[i]
+		if isSidecar(c) || !ended(s.pod, s.obs, c, true) {
+			continue
+		}
+		if s.obs.Latest(c.Name).ExitCode != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// waitingFirst tells whether a main container has never run.
+func (s *describer) waitingFirst() bool {
+	for i := range s.pod.Spec.Containers {
+		name := s.pod.Spec.Containers[i].Name
+		latest := s.obs.Latest(name)
+		previous := find(s.obs.Previous.ContainerStatuses, name)
+		if (latest == nil || latest.State == runtime.Created) && (previous == nil || !everRan(previous)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *describer) allSucceeded() bool {
+	for i := range s.pod.Spec.Containers {
+		if latest := s.obs.Latest(s.pod.Spec.Containers[i].Name); latest == nil || latest.ExitCode != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// conditions returns the agent's conditions, with those of the control plane kept as they are.
+func (s *describer) conditions(st *corev1.PodStatus) []corev1.PodCondition {
+	done := terminalPhase(st.Phase)
+	ready := s.containersReady(st)
+	if done {
+		ready = condition{status: false, reason: "PodCompleted"}
+		if st.Phase == corev1.PodFailed {
+			ready.reason = "PodFailed"
+		}
+	}
+	podReady := ready
+	if podReady.status {
+		podReady = s.gates()
+	}
+	initialized := condition{status: true}
+	if !s.initDone && !(done && st.Phase == corev1.PodSucceeded) {
+		initialized = condition{false, "ContainersNotInitialized", names("containers with incomplete status", s.incomplete())}
+	} else if done && st.Phase == corev1.PodSucceeded {
+		initialized.reason = "PodCompleted"
+	}
+	sandbox := s.obs.Sandbox()
+	wired := sandbox != nil && sandbox.State == runtime.Running && (s.obs.Wired || s.pod.Spec.HostNetwork)
+	out := []corev1.PodCondition{
+		s.condition(corev1.PodReadyToStartContainers, condition{status: wired && !done}),
+		s.condition(corev1.PodInitialized, initialized),
+		s.condition(corev1.PodReady, podReady),
+		s.condition(corev1.ContainersReady, ready),
+	}
+	for _, c := range s.pod.Status.Conditions {
+		if !slices.Contains(Owned, c.Type) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Owned are the conditions that the node agent sets.
+var Owned = []corev1.PodConditionType{
+	corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady,
+}
+
+type condition struct {
+	status          bool
+	reason, message string
+}
+
+// condition keeps the time of the last change while the status stays the same.
+func (s *describer) condition(kind corev1.PodConditionType, c condition) corev1.PodCondition {
+	out := corev1.PodCondition{
+		Type: kind, Status: corev1.ConditionFalse, Reason: c.reason, Message: c.message,
+		ObservedGeneration: s.pod.Generation, LastTransitionTime: metav1.NewTime(s.now),
+	}
+	if c.status {
+		out.Status = corev1.ConditionTrue
+	}
+	for _, old := range s.obs.Previous.Conditions {
+		if old.Type == kind && old.Status == out.Status {
+			out.LastTransitionTime = old.LastTransitionTime
+		}
+	}
+	return out
+}
+
+func (s *describer) containersReady(st *corev1.PodStatus) condition {
+	var unready []string
+	for i := range st.InitContainerStatuses {
+		if isSidecar(&s.pod.Spec.InitContainers[i]) && !st.InitContainerStatuses[i].Ready {
+			unready = append(unready, st.InitContainerStatuses[i].Name)
+		}
+	}
+	for i := range st.ContainerStatuses {
+		if !st.ContainerStatuses[i].Ready {
+			unready = append(unready, st.ContainerStatuses[i].Name)
+		}
+	}
+	if len(unready) > 0 {
+		return condition{false, "ContainersNotReady", names("containers with unready status", unready)}
+	}
+	return condition{status: true}
+}
+
+func (s *describer) incomplete() []string {
+	var out []string
+	for i := range s.pod.Spec.InitContainers {
+		c := &s.pod.Spec.InitContainers[i]
+		latest := s.obs.Latest(c.Name)
+		if isSidecar(c) && !s.obs.started(c) || !isSidecar(c) && (latest == nil || latest.State != runtime.Exited || latest.ExitCode != 0) {
+			out = append(out, c.Name)
+		}
+	}
+	return out
+}
+
+// gates is the pod's readiness when its containers are ready: its readiness gates decide.
+func (s *describer) gates() condition {
+	var missing []string
+	for _, gate := range s.pod.Spec.ReadinessGates {
+		met := slices.ContainsFunc(s.pod.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == gate.ConditionType && c.Status == corev1.ConditionTrue
+		})
+		if !met {
+			missing = append(missing, fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist or is not True.", gate.ConditionType))
+		}
+	}
+	if len(missing) > 0 {
+		return condition{false, "ReadinessGatesNotReady", strings.Join(missing, ", ")}
+	}
+	return condition{status: true}
+}
+
+func names(what string, list []string) string {
+	return fmt.Sprintf("%s: [%s]", what, strings.Join(list, " "))
+}

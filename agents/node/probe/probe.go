@@ -1,0 +1,283 @@
+// Package probe checks the health of containers. One goroutine keeps the time of all probes of a node in a heap; a
+// probe costs a goroutine only while it runs, and only so many run at once.
+package probe
+
+import (
+	"container/heap"
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"karve.dev/karve/agents/node/podstate"
+)
+
+// atOnce bounds the probes that run at the same time.
+const atOnce = 64
+
+// Exec runs a command in the probed container and returns its exit code and output.
+type Exec func(ctx context.Context, command []string) (code int, output string, err error)
+
+// Target is a running container that is to be probed.
+type Target struct {
+	UID  string
+	Spec *corev1.Container
+	ID   string
+	// Host is the pod's address.
+	Host    string
+	Started time.Time
+	Exec    Exec
+	// Known is the health to begin with: what was reported before the agent restarted.
+	Known podstate.Health
+	// Changed is called when the health has changed (Health tells it), Unhealthy for each failed probe.
+	Changed   func()
+	Unhealthy func(message string)
+}
+
+// Manager probes containers until they are removed. Its methods are safe for concurrent use.
+type Manager struct {
+	slots chan struct{}
+	wake  chan struct{}
+
+	mu       sync.Mutex
+	queue    queue
+	subjects map[string]*subject // by UID and container name
+	running  sync.WaitGroup
+}
+
+// New returns a manager; Run makes it work.
+func New() *Manager {
+	return &Manager{slots: make(chan struct{}, atOnce), wake: make(chan struct{}, 1), subjects: map[string]*subject{}}
+}
+
+// subject is a container with its probes.
+type subject struct {
+	Target
+	health  podstate.Health
+	removed bool
+}
+
+// job is one probe of one container.
+type job struct {
+	*subject
+	kind  kind
+	probe *corev1.Probe
+	due   time.Time
+	// streak counts equal results in a row: positive for successes.
+	streak int
+}
+
+// kind is one of the three purposes of a probe.
+type kind struct {
+	name string
+	get  func(*corev1.Container) *corev1.Probe
+}
+
+var kinds = []kind{
+	{"startup", func(c *corev1.Container) *corev1.Probe { return c.StartupProbe }},
+	{"liveness", func(c *corev1.Container) *corev1.Probe { return c.LivenessProbe }},
+	{"readiness", func(c *corev1.Container) *corev1.Probe { return c.ReadinessProbe }},
+}
+
+// Add begins to probe a container, in place of an earlier one of the same name.
+func (m *Manager) Add(t Target) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := t.UID + "/" + t.Spec.Name
+	if old := m.subjects[key]; old != nil {
+		if old.ID == t.ID {
+			return
+		}
+		old.removed = true
+	}
+	s := &subject{Target: t, health: podstate.Health{ID: t.ID}}
+	if t.Known.ID == t.ID {
+		s.health = t.Known
+	}
+	s.health.Started = s.health.Started || t.Spec.StartupProbe == nil
+	m.subjects[key] = s
+	for _, k := range kinds {
+		if p := k.get(t.Spec); p != nil && (k.name != "startup" || !s.health.Started) {
+			due := t.Started.Add(seconds(p.InitialDelaySeconds))
+			heap.Push(&m.queue, &job{subject: s, kind: k, probe: p, due: due})
+		}
+	}
+	m.nudge()
+}
+
+// Health returns what is known about a container; the zero Health when it is not probed.
+func (m *Manager) Health(uid, container string) podstate.Health {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s := m.subjects[uid+"/"+container]; s != nil {
+		return s.health
+	}
+	return podstate.Health{}
+}
+
+// Remove ends the probes of a container.
+func (m *Manager) Remove(uid, container string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := uid + "/" + container
+	if s := m.subjects[key]; s != nil {
+		s.removed = true // its jobs leave the queue when they are due
+		delete(m.subjects, key)
+	}
+}
+
+func (m *Manager) nudge() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run probes until ctx ends, then waits for the probes under way.
+func (m *Manager) Run(ctx context.Context) error {
+	defer m.running.Wait()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		next, wait := m.next(time.Now())
+		if next == nil {
+			timer.Reset(wait)
+			select {
+			case <-timer.C:
+			case <-m.wake:
+			case <-ctx.Done():
+				return nil
+			}
+			continue
+		}
+		select {
+		case m.slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		m.running.Add(1)
+		go func() {
+			defer m.running.Done()
+			defer func() { <-m.slots }()
+			m.probe(ctx, next)
+		}()
+	}
+}
+
+// next takes the job that is due, or tells how long to wait for one.
+func (m *Manager) next(now time.Time) (*job, time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for len(m.queue) > 0 {
+		first := m.queue[0]
+		if first.removed {
+			heap.Pop(&m.queue)
+			continue
+		}
+		if wait := first.due.Sub(now); wait > 0 {
+			return nil, wait
+		}
+		return heap.Pop(&m.queue).(*job), 0
+	}
+	return nil, time.Hour
+}
+
+func (m *Manager) probe(ctx context.Context, j *job) {
+	// Before a container has started, only its startup probe counts.
+	m.mu.Lock()
+	skip := j.kind.name != "startup" && !j.health.Started
+	m.mu.Unlock()
+	if !skip {
+		timeout := max(seconds(j.probe.TimeoutSeconds), time.Second)
+		probeCtx, cancel := context.WithTimeout(ctx, timeout)
+		err := check(probeCtx, j, timeout)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		m.conclude(j, err)
+	}
+	m.again(j)
+}
+
+// again puts a job back for its next period, unless it has done its work.
+func (m *Manager) again(j *job) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if j.removed || j.health.Failed != "" || j.kind.name == "startup" && j.health.Started {
+		return
+	}
+	period := max(seconds(j.probe.PeriodSeconds), time.Second)
+	j.due = j.due.Add(period)
+	if now := time.Now(); j.due.Before(now) {
+		j.due = now.Add(period)
+	}
+	heap.Push(&m.queue, j)
+	m.nudge()
+}
+
+// conclude counts a result and tells when it changes the container's health.
+func (m *Manager) conclude(j *job, err error) {
+	if err != nil {
+		j.Unhealthy(strings.ToUpper(j.kind.name[:1]) + j.kind.name[1:] + " probe failed: " + err.Error())
+	}
+	m.mu.Lock()
+	if j.removed {
+		m.mu.Unlock()
+		return
+	}
+	before := j.health
+	j.count(err == nil)
+	after := j.health
+	m.mu.Unlock()
+	if after != before {
+		j.Changed()
+	}
+}
+
+func (j *job) count(success bool) {
+	switch {
+	case success:
+		j.streak = max(j.streak, 0) + 1
+	default:
+		j.streak = min(j.streak, 0) - 1
+	}
+	succeeded := j.streak >= max(int(j.probe.SuccessThreshold), 1)
+	failed := -j.streak >= max(int(j.probe.FailureThreshold), 1)
+	switch j.kind.name {
+	case "startup":
+		j.health.Started = j.health.Started || succeeded
+		if failed {
+			j.health.Failed = j.kind.name
+		}
+	case "liveness":
+		if failed {
+			j.health.Failed = j.kind.name
+		}
+	case "readiness":
+		if succeeded {
+			j.health.Ready = true
+		} else if failed {
+			j.health.Ready = false
+		}
+	}
+}
+
+func seconds(n int32) time.Duration { return time.Duration(n) * time.Second }
+
+// queue is a heap of jobs, the next one due first.
+type queue []*job
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
+func (q queue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *queue) Push(x any)        { *q = append(*q, x.(*job)) }
+func (q *queue) Pop() any {
+	old := *q
+	last := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	return last
+}

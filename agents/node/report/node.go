@@ -1,0 +1,242 @@
+package report
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"karve.dev/karve/internal/client"
+)
+
+// callTimeout bounds one write of the Node.
+const callTimeout = 10 * time.Second
+
+// Node keeps the node's own object: it makes it, and writes its status whenever that differs from what is stored.
+type Node struct {
+	client *client.Client
+	log    *zap.Logger
+	wake   chan struct{}
+
+	mu     sync.Mutex
+	want   *corev1.Node // labels, and the status without conditions' times
+	stored *corev1.Node // nil until it is known
+}
+
+// NewNode returns a keeper of the Node that want describes. Conditions are set by SetCondition.
+func NewNode(c *client.Client, want *corev1.Node, log *zap.Logger) *Node {
+	return &Node{client: c, log: log.Named("node"), wake: make(chan struct{}, 1), want: want}
+}
+
+// Change changes the status that is wanted. It never blocks.
+func (n *Node) Change(change func(*corev1.NodeStatus)) {
+	n.mu.Lock()
+	change(&n.want.Status)
+	n.mu.Unlock()
+	n.kick()
+}
+
+// SetCondition sets a condition of the status that is wanted.
+func (n *Node) SetCondition(kind corev1.NodeConditionType, status corev1.ConditionStatus, reason, message string) {
+	n.Change(func(st *corev1.NodeStatus) {
+		for i := range st.Conditions {
+			if c := &st.Conditions[i]; c.Type == kind {
+				c.Status, c.Reason, c.Message = status, reason, message
+				return
+			}
+		}
+		st.Conditions = append(st.Conditions, corev1.NodeCondition{Type: kind, Status: status, Reason: reason, Message: message})
+	})
+}
+
+// Stored takes what the control plane has of the node.
+func (n *Node) Stored(node *corev1.Node) {
+	n.mu.Lock()
+	n.stored = node
+	n.mu.Unlock()
+	n.kick()
+}
+
+// Current returns what the control plane has of the node, or nil; it must not be changed.
+func (n *Node) Current() *corev1.Node {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.stored
+}
+
+func (n *Node) kick() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run keeps the Node until ctx ends.
+func (n *Node) Run(ctx context.Context) error {
+	wait := firstPause
+	for {
+		err := n.sync(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		var again <-chan time.Time
+		if err != nil {
+			n.log.Debug("not written", zap.Error(err))
+			if wait == longPause {
+				n.log.Warn("cannot write the node's status", zap.Error(err))
+			}
+			again = time.After(wait)
+			wait = min(wait*2, longPause)
+		} else {
+			wait = firstPause
+		}
+		select {
+		case <-n.wake:
+			if again != nil {
+				<-again // not faster than the pauses allow
+			}
+		case <-again:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// sync writes what differs.
+func (n *Node) sync(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	n.mu.Lock()
+	stored, want := n.stored, n.want.DeepCopy()
+	n.mu.Unlock()
+	if stored == nil {
+		var err error
+		if stored, err = n.register(ctx, want); err != nil {
+			return err
+		}
+		n.learn(stored)
+	}
+	next := stored.DeepCopy()
+	next.Status = merge(&stored.Status, &want.Status, metav1.Now())
+	if equality.Semantic.DeepEqual(next.Status, stored.Status) {
+		return nil
+	}
+	err := n.client.UpdateStatus(ctx, next)
+	if apierrors.IsNotFound(err) {
+		n.mu.Lock()
+		n.stored = nil // somebody deleted the node: it lives, so it is made again
+		n.mu.Unlock()
+		return fmt.Errorf("update the node's status: %w", err)
+	}
+	if apierrors.IsConflict(err) {
+		fresh := &corev1.Node{}
+		if err := n.client.Get(ctx, fresh, "", want.Name); err != nil {
+			return fmt.Errorf("read the node: %w", err)
+		}
+		n.learn(fresh)
+	}
+	if err != nil {
+		return fmt.Errorf("update the node's status: %w", err)
+	}
+	n.learn(next)
+	return nil
+}
+
+// learn takes an answer of the API, unless the stream has told something newer meanwhile.
+func (n *Node) learn(node *corev1.Node) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stored == nil || n.stored.UID != node.UID || !newer(n.stored.ResourceVersion, node.ResourceVersion) {
+		n.stored = node
+	}
+}
+
+// newer compares resource versions, which are numbers here.
+func newer(a, b string) bool {
+	if len(a) != len(b) {
+		return len(a) > len(b)
+	}
+	return a > b
+}
+
+// register makes the Node, or takes the one that exists and gives it the labels that it lacks.
+func (n *Node) register(ctx context.Context, want *corev1.Node) (*corev1.Node, error) {
+	node := want.DeepCopy()
+	node.Status = merge(&corev1.NodeStatus{}, &want.Status, metav1.Now())
+	err := n.client.Create(ctx, node)
+	if err == nil {
+		n.log.Info("registered")
+		return node, nil
+	}
+	if !apierrors.IsAlreadyExists(err) {
+		return nil, fmt.Errorf("register the node: %w", err)
+	}
+	if err := n.client.Get(ctx, node, "", want.Name); err != nil {
+		return nil, fmt.Errorf("read the node: %w", err)
+	}
+	before := maps.Clone(node.Labels)
+	if node.Labels == nil {
+		node.Labels = map[string]string{}
+	}
+	maps.Copy(node.Labels, want.Labels)
+	if !maps.Equal(before, node.Labels) {
+		if err := n.client.Update(ctx, node); err != nil {
+			return nil, fmt.Errorf("label the node: %w", err)
+		}
+	}
+	return node, nil
+}
+
+// merge returns the status to store: what the agent knows, over what others wrote. Times of conditions move only when
+// the condition does, so that an unchanged status is recognised.
+func merge(stored, want *corev1.NodeStatus, now metav1.Time) corev1.NodeStatus {
+	out := *want.DeepCopy()
+	out.VolumesAttached, out.VolumesInUse, out.Config = stored.VolumesAttached, stored.VolumesInUse, stored.Config
+	out.Phase = stored.Phase
+	for name, quantity := range stored.Capacity {
+		if _, own := out.Capacity[name]; !own { // extended resources that somebody advertises
+			out.Capacity[name] = quantity
+		}
+	}
+	for name, quantity := range stored.Allocatable {
+		if _, own := out.Allocatable[name]; !own {
+			out.Allocatable[name] = quantity
+		}
+	}
+	for i := range out.Conditions {
+		c := &out.Conditions[i]
+		c.LastHeartbeatTime, c.LastTransitionTime = now, now
+		old := condition(stored, c.Type)
+		if old == nil {
+			continue
+		}
+		if old.Status == c.Status {
+			c.LastTransitionTime = old.LastTransitionTime
+		}
+		if old.Status == c.Status && old.Reason == c.Reason && old.Message == c.Message {
+			c.LastHeartbeatTime = old.LastHeartbeatTime
+		}
+	}
+	for _, c := range stored.Conditions {
+		if condition(&out, c.Type) == nil {
+			out.Conditions = append(out.Conditions, c)
+		}
+	}
+	return out
+}
+
+func condition(st *corev1.NodeStatus, kind corev1.NodeConditionType) *corev1.NodeCondition {
+	for i := range st.Conditions {
+		if st.Conditions[i].Type == kind {
+			return &st.Conditions[i]
+		}
+	}
+	return nil
+}

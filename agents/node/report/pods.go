@@ -1,0 +1,150 @@
+// Package report tells the control plane how the node and its pods are: only what has changed, in batches, again and
+// again until it has arrived.
+package report
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
+)
+
+const (
+	// batch bounds the pods of one report.
+	batch = 500
+	// reportTimeout bounds one call.
+	reportTimeout = 30 * time.Second
+	firstPause    = 50 * time.Millisecond
+	longPause     = 5 * time.Second
+)
+
+// Pods reports pods' statuses. What waits is bounded: only the newest status of each pod.
+type Pods struct {
+	rpc  nodev1.StatusServiceClient
+	node string
+	log  *zap.Logger
+	wake chan struct{}
+
+	mu      sync.Mutex
+	pending map[types.UID]*nodev1.PodStatus
+	order   []types.UID
+}
+
+// NewPods returns a reporter for a node.
+func NewPods(conn grpc.ClientConnInterface, node string, log *zap.Logger) *Pods {
+	return &Pods{
+		rpc: nodev1.NewStatusServiceClient(conn), node: node, log: log.Named("report"),
+		wake: make(chan struct{}, 1), pending: map[types.UID]*nodev1.PodStatus{},
+	}
+}
+
+// Report hands over a pod's newest status; terminated is true when nothing of a deleted pod is left. It never blocks.
+func (p *Pods) Report(pod types.NamespacedName, uid types.UID, status *corev1.PodStatus, terminated bool) {
+	data, err := status.Marshal()
+	if err != nil {
+		p.log.Error("encode status", zap.String("pod", pod.String()), zap.Error(err))
+		return
+	}
+	p.put(&nodev1.PodStatus{Namespace: pod.Namespace, Name: pod.Name, Uid: string(uid), Status: data, Terminated: terminated}, true)
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// put makes a status wait, in place of an older one; one that has failed does not replace a newer one.
+func (p *Pods) put(st *nodev1.PodStatus, newer bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	uid := types.UID(st.GetUid())
+	old, waiting := p.pending[uid]
+	switch {
+	case !waiting:
+		p.order = append(p.order, uid)
+	case !newer:
+		return
+	default:
+		st.Terminated = st.Terminated || old.Terminated
+	}
+	p.pending[uid] = st
+}
+
+func (p *Pods) take() []*nodev1.PodStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := min(len(p.order), batch)
+	out := make([]*nodev1.PodStatus, 0, n)
+	for _, uid := range p.order[:n] {
+		out = append(out, p.pending[uid])
+		delete(p.pending, uid)
+	}
+	p.order = p.order[n:]
+	if len(p.order) == 0 {
+		p.order = nil
+	}
+	return out
+}
+
+// Run sends what waits until ctx ends. While one report is under way the next one gathers.
+func (p *Pods) Run(ctx context.Context) error {
+	wait := firstPause
+	for {
+		todo := p.take()
+		if len(todo) == 0 {
+			select {
+			case <-p.wake:
+				continue
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		if p.send(ctx, todo) {
+			wait = firstPause
+			continue
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+		wait = min(wait*2, longPause)
+	}
+}
+
+// send reports a batch; what may succeed later is put back, and the answer is false.
+func (p *Pods) send(ctx context.Context, todo []*nodev1.PodStatus) bool {
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	res, err := p.rpc.Report(ctx, &nodev1.ReportRequest{Node: p.node, Pods: todo})
+	if err != nil {
+		p.log.Debug("not reported", zap.Int("pods", len(todo)), zap.Error(err))
+		for _, st := range todo {
+			p.put(st, false)
+		}
+		return false
+	}
+	ok := true
+	for i, r := range res.GetResults() {
+		if i >= len(todo) {
+			break
+		}
+		switch code := codes.Code(r.GetCode()); code {
+		case codes.OK, codes.NotFound:
+		case codes.InvalidArgument, codes.PermissionDenied:
+			p.log.Error("status refused", zap.String("pod", todo[i].GetNamespace()+"/"+todo[i].GetName()), zap.String("why", r.GetMessage()))
+		default:
+			p.put(todo[i], false)
+			ok = false
+		}
+	}
+	return ok
+}

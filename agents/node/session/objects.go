@@ -1,0 +1,198 @@
+package session
+
+import (
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
+)
+
+// Objects are what the control plane has assigned to the node: its pods, and the ConfigMaps and Secrets that they use.
+// Reading is safe for concurrent use; what is returned must not be changed.
+type Objects struct {
+	mu         sync.RWMutex
+	pods       map[types.NamespacedName]types.UID
+	configMaps map[types.NamespacedName]*corev1.ConfigMap
+	secrets    map[types.NamespacedName]*corev1.Secret
+
+	// seen holds what a snapshot has named so far; nil outside of one.
+	seen map[string]bool
+}
+
+// NewObjects returns an empty set.
+func NewObjects() *Objects {
+	return &Objects{
+		pods:       map[types.NamespacedName]types.UID{},
+		configMaps: map[types.NamespacedName]*corev1.ConfigMap{},
+		secrets:    map[types.NamespacedName]*corev1.Secret{},
+	}
+}
+
+// ConfigMap returns a ConfigMap, or nil.
+func (o *Objects) ConfigMap(namespace, name string) *corev1.ConfigMap {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.configMaps[types.NamespacedName{Namespace: namespace, Name: name}]
+}
+
+// Secret returns a Secret, or nil.
+func (o *Objects) Secret(namespace, name string) *corev1.Secret {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.secrets[types.NamespacedName{Namespace: namespace, Name: name}]
+}
+
+// begin starts a snapshot: what it does not name is gone when it is complete.
+func (o *Objects) begin() { o.seen = map[string]bool{} }
+
+// apply takes one message: first what pods use, then the pods.
+func (o *Objects) apply(message *nodev1.StreamResponse, handler Handler) error {
+	for _, pods := range []bool{false, true} {
+		for _, c := range message.GetChanges() {
+			if (c.GetKind() == "Pod") != pods {
+				continue
+			}
+			if err := o.change(c, handler); err != nil {
+				return decodeError(c, err)
+			}
+		}
+	}
+	if message.GetSnapshotComplete() && o.seen != nil {
+		o.complete(handler)
+	}
+	return nil
+}
+
+func key(kind string, name types.NamespacedName) string { return kind + "/" + name.String() }
+
+func (o *Objects) change(c *nodev1.Change, handler Handler) error {
+	name := types.NamespacedName{Namespace: c.GetNamespace(), Name: c.GetName()}
+	apply, ok := kinds[c.GetKind()]
+	if !ok {
+		return nil // from a newer control plane
+	}
+	switch c.GetOp() {
+	case nodev1.Change_OP_SET:
+		if o.seen != nil {
+			o.seen[key(c.GetKind(), name)] = true
+		}
+		return apply.set(o, name, c.GetObject(), handler)
+	case nodev1.Change_OP_REMOVE:
+		apply.remove(o, name, handler)
+		return nil
+	}
+	return errUnknownChange
+}
+
+// kinds is what is done with each kind of object.
+var kinds = map[string]struct {
+	set    func(*Objects, types.NamespacedName, []byte, Handler) error
+	remove func(*Objects, types.NamespacedName, Handler)
+}{
+	"Pod":       {(*Objects).setPod, (*Objects).removePod},
+	"Node":      {(*Objects).setNode, func(*Objects, types.NamespacedName, Handler) {}},
+	"ConfigMap": {(*Objects).setConfigMap, (*Objects).removeConfigMap},
+	"Secret":    {(*Objects).setSecret, (*Objects).removeSecret},
+}
+
+func (o *Objects) setPod(name types.NamespacedName, data []byte, handler Handler) error {
+	pod := &corev1.Pod{}
+	if err := pod.Unmarshal(data); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	old := o.pods[name]
+	o.pods[name] = pod.UID
+	o.mu.Unlock()
+	if old != "" && old != pod.UID {
+		handler.RemovePod(old) // another pod has taken its name
+	}
+	handler.SetPod(pod)
+	return nil
+}
+
+func (o *Objects) removePod(name types.NamespacedName, handler Handler) {
+	o.mu.Lock()
+	uid := o.pods[name]
+	delete(o.pods, name)
+	o.mu.Unlock()
+	if uid != "" {
+		handler.RemovePod(uid)
+	}
+}
+
+func (o *Objects) setNode(_ types.NamespacedName, data []byte, handler Handler) error {
+	node := &corev1.Node{}
+	if err := node.Unmarshal(data); err != nil {
+		return err
+	}
+	handler.SetNode(node)
+	return nil
+}
+
+func (o *Objects) setConfigMap(name types.NamespacedName, data []byte, handler Handler) error {
+	object := &corev1.ConfigMap{}
+	if err := object.Unmarshal(data); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	o.configMaps[name] = object
+	o.mu.Unlock()
+	handler.ObjectChanged(name.Namespace)
+	return nil
+}
+
+func (o *Objects) removeConfigMap(name types.NamespacedName, handler Handler) {
+	o.mu.Lock()
+	delete(o.configMaps, name)
+	o.mu.Unlock()
+	handler.ObjectChanged(name.Namespace)
+}
+
+func (o *Objects) setSecret(name types.NamespacedName, data []byte, handler Handler) error {
+	object := &corev1.Secret{}
+	if err := object.Unmarshal(data); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	o.secrets[name] = object
+	o.mu.Unlock()
+	handler.ObjectChanged(name.Namespace)
+	return nil
+}
+
+func (o *Objects) removeSecret(name types.NamespacedName, handler Handler) {
+	o.mu.Lock()
+	delete(o.secrets, name)
+	o.mu.Unlock()
+	handler.ObjectChanged(name.Namespace)
+}
+
+// complete ends a snapshot: what it has not named no longer exists.
+func (o *Objects) complete(handler Handler) {
+	seen := o.seen
+	o.seen = nil
+	o.mu.Lock()
+	known := map[types.UID]bool{}
+	for name, uid := range o.pods {
+		if !seen[key("Pod", name)] {
+			delete(o.pods, name)
+			continue
+		}
+		known[uid] = true
+	}
+	for name := range o.configMaps {
+		if !seen[key("ConfigMap", name)] {
+			delete(o.configMaps, name)
+		}
+	}
+	for name := range o.secrets {
+		if !seen[key("Secret", name)] {
+			delete(o.secrets, name)
+		}
+	}
+	o.mu.Unlock()
+	handler.Synced(func(uid types.UID) bool { return known[uid] })
+}

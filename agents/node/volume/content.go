@@ -1,0 +1,187 @@
+package volume
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"karve.dev/karve/agents/node/podfield"
+)
+
+const defaultMode int32 = 0o644
+
+func (m *Manager) configMap(_ context.Context, r *request) (string, error) {
+	src := r.spec.ConfigMap
+	content := content{}
+	if err := m.addConfigMap(content, r.pod.Namespace, src.Name, src.Items, value(src.Optional), mode(src.DefaultMode)); err != nil {
+		return "", err
+	}
+	return r.dir, write(r.pod, r.dir, content, false)
+}
+
+func (m *Manager) secret(_ context.Context, r *request) (string, error) {
+	src := r.spec.Secret
+	content := content{}
+	if err := m.addSecret(content, r.pod.Namespace, src.SecretName, src.Items, value(src.Optional), mode(src.DefaultMode)); err != nil {
+		return "", err
+	}
+	return r.dir, write(r.pod, r.dir, content, true)
+}
+
+func (m *Manager) downwardAPI(_ context.Context, r *request) (string, error) {
+	src := r.spec.DownwardAPI
+	content := content{}
+	if err := content.addFields(r.pod, r.facts, src.Items, mode(src.DefaultMode)); err != nil {
+		return "", err
+	}
+	return r.dir, write(r.pod, r.dir, content, false)
+}
+
+func (m *Manager) projected(ctx context.Context, r *request) (string, error) {
+	src := r.spec.Projected
+	content, def := content{}, mode(src.DefaultMode)
+	for i := range src.Sources {
+		if err := m.addProjection(ctx, r, content, &src.Sources[i], def); err != nil {
+			return "", err
+		}
+	}
+	return r.dir, write(r.pod, r.dir, content, true)
+}
+
+func (m *Manager) addProjection(ctx context.Context, r *request, c content, p *corev1.VolumeProjection, def int32) error {
+	ns := r.pod.Namespace
+	switch {
+	case p.ConfigMap != nil:
+		return m.addConfigMap(c, ns, p.ConfigMap.Name, p.ConfigMap.Items, value(p.ConfigMap.Optional), def)
+	case p.Secret != nil:
+		return m.addSecret(c, ns, p.Secret.Name, p.Secret.Items, value(p.Secret.Optional), def)
+	case p.DownwardAPI != nil:
+		return c.addFields(r.pod, r.facts, p.DownwardAPI.Items, def)
+	case p.ServiceAccountToken != nil:
+		token, refresh, err := m.tokens.get(ctx, r.pod, r.spec.Name, p.ServiceAccountToken)
+		if err != nil {
+			return fmt.Errorf("failed to fetch token: %w", err)
+		}
+		if r.out.Refresh.IsZero() || refresh.Before(r.out.Refresh) {
+			r.out.Refresh = refresh
+		}
+		return c.add(p.ServiceAccountToken.Path, []byte(token), def)
+	}
+	return fmt.Errorf("this kind of projection is not supported yet")
+}
+
+func (m *Manager) addConfigMap(c content, namespace, name string, items []corev1.KeyToPath, optional bool, def int32) error {
+	object := m.objects.ConfigMap(namespace, name)
+	if object == nil {
+		return missing(optional, "configmap %q not found", name)
+	}
+	data := make(map[string][]byte, len(object.Data)+len(object.BinaryData))
+	for key, text := range object.Data {
+		data[key] = []byte(text)
+	}
+	for key, bytes := range object.BinaryData {
+		data[key] = bytes
+	}
+	return c.addKeys(data, items, optional, def)
+}
+
+func (m *Manager) addSecret(c content, namespace, name string, items []corev1.KeyToPath, optional bool, def int32) error {
+	object := m.objects.Secret(namespace, name)
+	if object == nil {
+		return missing(optional, "secret %q not found", name)
+	}
+	return c.addKeys(object.Data, items, optional, def)
+}
+
+func missing(optional bool, format, name string) error {
+	if optional {
+		return nil
+	}
+	return fmt.Errorf(format, name)
+}
+
+// content is the files of one volume, by their path in it.
+type content map[string]file
+
+type file struct {
+	data []byte
+	mode int32
+}
+
+func (c content) add(name string, data []byte, mode int32) error {
+	clean := path.Clean("/" + name)[1:]
+	if clean == "" || clean != strings.TrimSuffix(name, "/") || strings.HasPrefix(clean, "..") {
+		return fmt.Errorf("invalid path %q", name)
+	}
+	c[clean] = file{data, mode}
+	return nil
+}
+
+func (c content) addKeys(data map[string][]byte, items []corev1.KeyToPath, optional bool, def int32) error {
+	if len(items) == 0 {
+		for key, bytes := range data {
+			if err := c.add(key, bytes, def); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, item := range items {
+		bytes, ok := data[item.Key]
+		if !ok && optional {
+			continue
+		}
+		if !ok {
+			return fmt.Errorf("references non-existent config key: %s", item.Key)
+		}
+		m := def
+		if item.Mode != nil {
+			m = *item.Mode
+		}
+		if err := c.add(item.Path, bytes, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c content) addFields(pod *corev1.Pod, facts *podfield.Facts, items []corev1.DownwardAPIVolumeFile, def int32) error {
+	for _, item := range items {
+		text, err := "", error(nil)
+		switch {
+		case item.FieldRef != nil:
+			text, err = podfield.Field(pod, facts, item.FieldRef.FieldPath)
+		case item.ResourceFieldRef != nil:
+			text, err = podfield.Resource(pod, facts, item.ResourceFieldRef.ContainerName, item.ResourceFieldRef)
+		}
+		if err != nil {
+			return err
+		}
+		m := def
+		if item.Mode != nil {
+			m = *item.Mode
+		}
+		if err := c.add(item.Path, []byte(text), m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func value(b *bool) bool { return b != nil && *b }
+
+func mode(m *int32) int32 {
+	if m == nil {
+		return defaultMode
+	}
+	return *m
+}
+
+// soon is how early a token is renewed: when a fifth of its life is left, as on a kubelet.
+func soon(issued, expiry time.Time) time.Time {
+	return expiry.Add(-expiry.Sub(issued) / 5)
+}

@@ -1,0 +1,146 @@
+// Package volume prepares what pods mount. A pod's volumes lie below <root>/<uid>/volumes/<name>; whatever is secret
+// lies in memory. Content that can change is replaced atomically, by swapping a symbolic link. Nothing is remembered:
+// preparing a volume again repairs or refreshes it, and what belongs to no pod is swept away at start.
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"karve.dev/karve/agents/node/podfield"
+)
+
+// Objects are what pods on this node refer to. The returned objects must not be changed.
+type Objects interface {
+	ConfigMap(namespace, name string) *corev1.ConfigMap
+	Secret(namespace, name string) *corev1.Secret
+}
+
+// Tokens issues a service-account token for a pod.
+type Tokens func(ctx context.Context, pod *corev1.Pod, projection *corev1.ServiceAccountTokenProjection) (token string, expiry time.Time, err error)
+
+// Manager prepares volumes. It is safe for concurrent use, but not for the same pod.
+type Manager struct {
+	root    string
+	objects Objects
+	tokens  *tokenCache
+}
+
+// New returns a manager that keeps volumes below root.
+func New(root string, objects Objects, tokens Tokens) *Manager {
+	return &Manager{root: root, objects: objects, tokens: newTokenCache(tokens)}
+}
+
+// Prepared is where a pod's volumes are on the host.
+type Prepared struct {
+	Paths map[string]string
+	// Refresh is when a token needs renewal; zero for never.
+	Refresh time.Time
+}
+
+// request is one volume of one pod.
+type request struct {
+	pod   *corev1.Pod
+	facts *podfield.Facts
+	spec  *corev1.Volume
+	dir   string
+	out   *Prepared
+}
+
+// kinds is every supported kind of volume: which one a specification is, and how it is prepared.
+var kinds = []struct {
+	is      func(*corev1.VolumeSource) bool
+	prepare func(*Manager, context.Context, *request) (path string, err error)
+}{
+	{func(v *corev1.VolumeSource) bool { return v.EmptyDir != nil }, (*Manager).emptyDir},
+	{func(v *corev1.VolumeSource) bool { return v.HostPath != nil }, (*Manager).hostPath},
+	{func(v *corev1.VolumeSource) bool { return v.ConfigMap != nil }, (*Manager).configMap},
+	{func(v *corev1.VolumeSource) bool { return v.Secret != nil }, (*Manager).secret},
+	{func(v *corev1.VolumeSource) bool { return v.DownwardAPI != nil }, (*Manager).downwardAPI},
+	{func(v *corev1.VolumeSource) bool { return v.Projected != nil }, (*Manager).projected},
+}
+
+// Prepare makes all volumes of a pod, or refreshes them.
+func (m *Manager) Prepare(ctx context.Context, pod *corev1.Pod, facts *podfield.Facts) (*Prepared, error) {
+	out := &Prepared{Paths: map[string]string{}}
+	for i := range pod.Spec.Volumes {
+		spec := &pod.Spec.Volumes[i]
+		path, err := m.prepare(ctx, &request{pod: pod, facts: facts, spec: spec, dir: filepath.Join(m.podDir(string(pod.UID)), "volumes", spec.Name), out: out})
+		if err != nil {
+			return nil, fmt.Errorf("MountVolume.SetUp failed for volume %q : %w", spec.Name, err)
+		}
+		out.Paths[spec.Name] = path
+	}
+	return out, nil
+}
+
+func (m *Manager) prepare(ctx context.Context, r *request) (string, error) {
+	for _, kind := range kinds {
+		if kind.is(&r.spec.VolumeSource) {
+			return kind.prepare(m, ctx, r)
+		}
+	}
+	return "", errors.New("this kind of volume is not supported yet")
+}
+
+func (m *Manager) podDir(uid string) string { return filepath.Join(m.root, filepath.Base(uid)) }
+
+// Teardown removes everything of a pod.
+func (m *Manager) Teardown(uid string) error {
+	m.tokens.forget(uid)
+	dir := m.podDir(uid)
+	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err := unmountBelow(dir); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove volumes of pod %s: %w", uid, err)
+	}
+	return nil
+}
+
+// Sweep removes what is left of pods that keep does not name.
+func (m *Manager) Sweep(keep func(uid string) bool) error {
+	entries, err := os.ReadDir(m.root)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", m.root, err)
+	}
+	var errs []error
+	for _, e := range entries {
+		if !keep(e.Name()) {
+			errs = append(errs, m.Teardown(e.Name()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// File writes one file of the agent's own for a pod (its /etc/hosts, say) and returns its path.
+func (m *Manager) File(uid, name, content string, mode os.FileMode) (string, error) {
+	dir := m.podDir(uid)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("make the pod's folder: %w", err)
+	}
+	path := filepath.Join(dir, name)
+	if old, err := os.ReadFile(path); err == nil && string(old) == content {
+		return path, nil
+	}
+	// In place, not by rename: containers that mount the file keep seeing it.
+	if err := os.WriteFile(path, []byte(content), mode); err != nil {
+		return "", fmt.Errorf("write %s: %w", name, err)
+	}
+	return path, os.Chmod(path, mode)
+}
+
+// Path is where File puts a file.
+func (m *Manager) Path(uid, name string) string { return filepath.Join(m.podDir(uid), name) }

@@ -1,0 +1,115 @@
+package worker
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"karve.dev/karve/agents/node/podstate"
+	"karve.dev/karve/agents/node/runtime"
+)
+
+// begin sets an action going and returns at once. mu must be held.
+func (w *worker) begin(ctx context.Context, a podstate.Action) {
+	switch a.Verb {
+	case podstate.MakeSandbox:
+		w.beginSandbox(ctx, a)
+	case podstate.Start:
+		w.beginStart(ctx, a)
+	case podstate.Stop:
+		w.beginStop(ctx, a)
+	case podstate.Remove:
+		w.beginRemove(ctx, a)
+	case podstate.Abort:
+		if cancel := w.aborts[a.Name]; cancel != nil {
+			cancel() // what the engine has begun it completes
+		}
+	}
+}
+
+// launch runs an operation beside the loop and keeps its key busy until it has ended. mu must be held.
+func (w *worker) launch(ctx context.Context, key string, op podstate.Op, run func(ctx context.Context)) {
+	w.obs.Busy[key] = op
+	ctx, cancel := context.WithCancel(ctx)
+	w.aborts[key] = cancel
+	w.ops.Add(1)
+	go func() {
+		defer w.ops.Done()
+		run(ctx)
+		cancel()
+		w.mu.Lock()
+		delete(w.obs.Busy, key)
+		delete(w.aborts, key)
+		if key == runtime.SandboxName {
+			w.rewire()
+		}
+		w.mu.Unlock()
+		w.kick()
+	}()
+}
+
+func (w *worker) beginRemove(ctx context.Context, a podstate.Action) {
+	w.launch(ctx, a.ID, podstate.Op{Verb: podstate.Remove}, func(ctx context.Context) {
+		if err := w.pool.cfg.Runtime.Remove(ctx, a.ID); err != nil {
+			w.fail(a.ID, removeError, err.Error(), retryDelay)
+			return
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.fine(a.ID)
+		w.drop(a.ID)
+	})
+}
+
+// drop forgets a container that the agent itself has removed. mu must be held.
+func (w *worker) drop(id string) {
+	is := func(c runtime.Container) bool { return c.ID == id }
+	w.obs.Sandboxes = slices.DeleteFunc(w.obs.Sandboxes, is)
+	for name := range w.obs.Containers {
+		w.obs.Containers[name] = slices.DeleteFunc(w.obs.Containers[name], is)
+	}
+	if len(w.obs.Sandboxes) == 0 && w.obs.Busy[runtime.SandboxName].Verb != podstate.MakeSandbox {
+		w.obs.Wired = false
+		if w.address.IsValid() {
+			w.pool.cfg.Network.Release(w.address)
+			w.address, w.obs.Address = netip.Addr{}, ""
+		}
+	}
+}
+
+// slot takes one of the bounded places in which the engine works for this node.
+func (p *Pool) slot(ctx context.Context) (release func(), err error) {
+	select {
+	case p.slots <- struct{}{}:
+		return func() { <-p.slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// keepVolumesFresh writes volumes anew when something in them has changed or a token is due. mu must be held.
+func (w *worker) keepVolumesFresh(ctx context.Context, now time.Time) {
+	const key = "volumes"
+	if _, busy := w.obs.Busy[key]; busy || w.prepared == nil || w.pod.DeletionTimestamp != nil || w.obs.Gone {
+		return
+	}
+	at := w.refreshAt()
+	if !w.stale && (at.IsZero() || now.Before(at)) {
+		return
+	}
+	w.stale = false
+	w.launch(ctx, key, podstate.Op{}, func(ctx context.Context) {
+		if err := w.prepareVolumes(ctx, true); err != nil {
+			w.event("", "Warning", "FailedMount", "%v", err)
+		}
+	})
+}
+
+// refreshAt is when a token in the volumes needs renewal. mu must be held.
+func (w *worker) refreshAt() time.Time {
+	if w.prepared == nil || w.pod.DeletionTimestamp != nil || w.obs.Gone {
+		return time.Time{}
+	}
+	return w.prepared.Refresh
+}

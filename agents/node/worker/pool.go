@@ -1,0 +1,282 @@
+// Package worker keeps pods running: one worker a pod, which pumps what it knows into podstate and carries out what
+// that decides. A Pool owns the workers of a node.
+package worker
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"karve.dev/karve/agents/node/image"
+	"karve.dev/karve/agents/node/probe"
+	"karve.dev/karve/agents/node/runtime"
+	"karve.dev/karve/agents/node/volume"
+	"karve.dev/karve/internal/client"
+)
+
+// Network gives sandboxes their addresses and interfaces.
+type Network interface {
+	// Wait returns when the network is set up.
+	Wait(ctx context.Context) error
+	// Allocate takes a free address, Reserve marks one that is in use, Release gives one back.
+	Allocate() (netip.Addr, error)
+	Reserve(netip.Addr)
+	Release(netip.Addr)
+	// Attach wires a sandbox; Attached tells whether that has been completed.
+	Attach(ctx context.Context, sandbox string, pid int, addr netip.Addr) error
+	Attached(sandbox string) bool
+}
+
+// Recorder records events about objects and about parts of them. It never blocks.
+type Recorder interface {
+	Event(obj client.Object, eventType, reason, format string, args ...any)
+	EventOn(ref corev1.ObjectReference, eventType, reason, format string, args ...any)
+}
+
+// Reporter takes pods' statuses. It never blocks.
+type Reporter interface {
+	// Report hands over a pod's newest status; terminated is true when nothing of a deleted pod is left.
+	Report(pod types.NamespacedName, uid types.UID, status *corev1.PodStatus, terminated bool)
+}
+
+// DNS is what pods' resolv.conf says; without servers they use the host's.
+type DNS struct {
+	Servers []string
+	Domain  string
+}
+
+// Config is what workers work with.
+type Config struct {
+	Owner    runtime.Owner
+	Runtime  runtime.Runtime
+	Network  Network
+	Images   *image.Manager
+	Volumes  *volume.Manager
+	Probes   *probe.Manager
+	Objects  volume.Objects
+	Reporter Reporter
+	Events   Recorder
+	Log      *zap.Logger
+	DNS      DNS
+	HostIPs  []string
+	// APIService is the address at which pods reach the API ("10.96.0.1"); empty when they are not told.
+	APIService  string
+	Allocatable corev1.ResourceList
+	// Parallel bounds the creations and starts that the engine works on at once.
+	Parallel int
+	// MinOOMScoreAdj is the lowest oom_score_adj that this machine lets containers have.
+	MinOOMScoreAdj int
+	// SeccompRoot is where Localhost seccomp profiles are read from.
+	SeccompRoot string
+}
+
+// Pool owns the workers of a node. Its methods never block and are safe for concurrent use.
+type Pool struct {
+	cfg   Config
+	slots chan struct{}
+
+	mu      sync.Mutex
+	ctx     context.Context // of Run; workers begin when it is set
+	workers map[types.UID]*worker
+	found   map[types.UID][]runtime.Container // containers of pods that are not known (yet)
+	synced  bool
+	adopted bool
+	all     sync.WaitGroup
+}
+
+// New returns an empty pool.
+func New(cfg Config) *Pool {
+	if cfg.Parallel == 0 {
+		cfg.Parallel = 8
+	}
+	return &Pool{
+		cfg: cfg, slots: make(chan struct{}, cfg.Parallel),
+		workers: map[types.UID]*worker{}, found: map[types.UID][]runtime.Container{},
+	}
+}
+
+// Run lets the workers work until ctx ends, and returns when all have stopped. Containers keep running.
+func (p *Pool) Run(ctx context.Context) error {
+	p.mu.Lock()
+	p.ctx = ctx
+	p.startAll()
+	p.mu.Unlock()
+	<-ctx.Done()
+	p.all.Wait()
+	return nil
+}
+
+// startAll starts workers once the pool runs and has seen what is on the engine.
+func (p *Pool) startAll() {
+	if p.ctx == nil || !p.adopted {
+		return
+	}
+	for _, w := range p.workers {
+		if !w.started {
+			w.started = true
+			p.all.Add(1)
+			go func() {
+				defer p.all.Done()
+				w.run(p.ctx)
+			}()
+		}
+	}
+}
+
+// Resync lists the node's containers and takes what is found: at start, and to repair what events have missed.
+func (p *Pool) Resync(ctx context.Context) error {
+	before := map[string]bool{}
+	p.each(func(w *worker) { w.addKnown(before) })
+	containers, err := p.cfg.Runtime.List(ctx, p.cfg.Owner)
+	if err != nil {
+		return err
+	}
+	p.adopt(containers, before)
+	return nil
+}
+
+// adopt takes the complete list of the node's containers; before holds those that were known when it was asked for.
+func (p *Pool) adopt(containers []runtime.Container, before map[string]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	byPod := map[types.UID][]runtime.Container{}
+	for _, c := range containers {
+		byPod[types.UID(c.UID)] = append(byPod[types.UID(c.UID)], c)
+		if addr, err := netip.ParseAddr(c.Address); err == nil {
+			p.cfg.Network.Reserve(addr)
+		}
+	}
+	for uid, w := range p.workers {
+		w.adopt(byPod[uid], before)
+		delete(byPod, uid)
+	}
+	p.found = byPod
+	p.adopted = true
+	p.endOrphans()
+	p.startAll()
+}
+
+// SetPod tells the newest specification of a pod that belongs to this node.
+func (p *Pool) SetPod(pod *corev1.Pod) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w := p.workers[pod.UID]; w != nil {
+		w.setPod(pod)
+		return
+	}
+	w := newWorker(p, pod)
+	p.workers[pod.UID] = w
+	w.adopt(p.found[pod.UID], nil)
+	delete(p.found, pod.UID)
+	p.startAll()
+}
+
+// RemovePod tells that a pod is no longer in the API, or no longer this node's.
+func (p *Pool) RemovePod(uid types.UID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w := p.workers[uid]; w != nil {
+		w.setGone()
+	}
+}
+
+// Synced tells that SetPod has been called for every pod there is: what is found of others must go.
+func (p *Pool) Synced(known func(types.UID) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for uid, w := range p.workers {
+		if !known(uid) {
+			w.setGone()
+		}
+	}
+	p.synced = true
+	p.endOrphans()
+	p.startAll()
+}
+
+// endOrphans gives the containers of pods that are gone a worker that ends them, and sweeps files away.
+func (p *Pool) endOrphans() {
+	if !p.synced || !p.adopted {
+		return
+	}
+	for uid, containers := range p.found {
+		w := newWorker(p, orphan(containers[0].Meta))
+		w.adopt(containers, nil)
+		w.setGone()
+		p.workers[uid] = w
+		delete(p.found, uid)
+	}
+	if err := p.cfg.Volumes.Sweep(func(uid string) bool { return p.workers[types.UID(uid)] != nil }); err != nil {
+		p.cfg.Log.Warn("sweep volumes", zap.Error(err))
+	}
+}
+
+// orphan makes up the pod of a container from its labels.
+func orphan(meta runtime.Meta) *corev1.Pod {
+	grace := int64(meta.Grace / time.Second)
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: meta.Namespace, Name: meta.Pod, UID: types.UID(meta.UID)},
+		Spec:       corev1.PodSpec{TerminationGracePeriodSeconds: &grace},
+	}
+}
+
+// Handle takes a change on the engine.
+func (p *Pool) Handle(ev runtime.Event) {
+	if ev.Kind == runtime.ImageChanged {
+		p.cfg.Images.Forget()
+		p.each(func(w *worker) { w.retry(imageTrouble) })
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w := p.workers[types.UID(ev.Meta.UID)]; w != nil && p.ctx != nil {
+		w.handle(p.ctx, ev)
+	}
+}
+
+// ObjectChanged tells that a ConfigMap or Secret of a namespace has changed.
+func (p *Pool) ObjectChanged(namespace string) {
+	p.each(func(w *worker) {
+		if w.namespace == namespace {
+			w.refreshVolumes()
+			w.retry(configTrouble)
+		}
+	})
+}
+
+func (p *Pool) each(do func(*worker)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, w := range p.workers {
+		do(w)
+	}
+}
+
+// Pods returns the pods that have a worker, as last specified.
+func (p *Pool) Pods() []*corev1.Pod {
+	var out []*corev1.Pod
+	p.each(func(w *worker) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		out = append(out, w.pod)
+	})
+	return out
+}
+
+// Resend reports every pod's status again, as after the API may have missed some.
+func (p *Pool) Resend() { p.each((*worker).resend) }
+
+// forget removes a worker that has done its work.
+func (p *Pool) forget(w *worker) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.workers[w.uid] == w {
+		delete(p.workers, w.uid)
+	}
+}

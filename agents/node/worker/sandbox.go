@@ -1,0 +1,173 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"karve.dev/karve/agents/node/podstate"
+	"karve.dev/karve/agents/node/runtime"
+)
+
+// pendingSandbox is a sandbox that is being made. Containers are created as soon as it exists and started as soon as
+// it is wired, so that their preparation costs no time of its own.
+type pendingSandbox struct {
+	id      string
+	err     error
+	created chan struct{} // closed once id is set, or err
+	ready   chan struct{} // closed once it runs and is wired, or err is set
+	once    sync.Once
+}
+
+func newPending() *pendingSandbox {
+	return &pendingSandbox{created: make(chan struct{}), ready: make(chan struct{})}
+}
+
+// readySandbox is one that runs already.
+func readySandbox(id string) *pendingSandbox {
+	p := newPending()
+	p.exists(id)
+	close(p.ready)
+	return p
+}
+
+func (p *pendingSandbox) exists(id string) {
+	p.once.Do(func() {
+		p.id = id
+		close(p.created)
+	})
+}
+
+func (p *pendingSandbox) finish(err error) {
+	p.err = err
+	p.once.Do(func() { close(p.created) })
+	close(p.ready)
+}
+
+// wait returns the sandbox's ID once it exists or, if asked, once containers may start in it.
+func (p *pendingSandbox) wait(ctx context.Context, ready bool) (string, error) {
+	until := p.created
+	if ready {
+		until = p.ready
+	}
+	select {
+	case <-until:
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	if p.id == "" || ready {
+		return p.id, p.err
+	}
+	return p.id, nil
+}
+
+func (w *worker) beginSandbox(ctx context.Context, a podstate.Action) {
+	pending := newPending()
+	w.sandbox = pending
+	pod, again := w.pod, w.hadOne
+	w.hadOne = true
+	if again {
+		w.pool.cfg.Events.EventOn(w.ref(""), corev1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+	}
+	w.launch(ctx, runtime.SandboxName, podstate.Op{Verb: podstate.MakeSandbox}, func(ctx context.Context) {
+		err := w.makeSandbox(ctx, pod, a.Attempt, pending)
+		pending.finish(err)
+		switch {
+		case err == nil:
+			w.mu.Lock()
+			w.fine(runtime.SandboxName)
+			w.mu.Unlock()
+		case ctx.Err() == nil:
+			w.event("", corev1.EventTypeWarning, sandboxError, "Failed to create pod sandbox: %v", err)
+			w.fail(runtime.SandboxName, sandboxError, err.Error(), retryDelay)
+		}
+	})
+}
+
+// makeSandbox creates, starts and wires a sandbox. Its address stands in its labels, so it is chosen before.
+func (w *worker) makeSandbox(ctx context.Context, pod *corev1.Pod, attempt int, pending *pendingSandbox) error {
+	cfg := &w.pool.cfg
+	var addr netip.Addr
+	if !pod.Spec.HostNetwork {
+		var err error
+		if addr, err = w.chooseAddress(ctx); err != nil {
+			return err
+		}
+	}
+	spec := w.sandboxSpec(pod, attempt, addr)
+	release, err := w.pool.slot(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	id, err := cfg.Runtime.CreateSandbox(ctx, spec)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.observe(runtime.Container{Meta: spec.Meta, ID: id, State: runtime.Created})
+	w.mu.Unlock()
+	pending.exists(id)
+	c, err := cfg.Runtime.Start(ctx, id)
+	if err != nil {
+		return err
+	}
+	if addr.IsValid() {
+		if err := cfg.Network.Attach(ctx, id, c.PID, addr); err != nil {
+			return fmt.Errorf("set up the pod's network: %w", err)
+		}
+	}
+	w.mu.Lock()
+	w.observe(c)
+	w.obs.Wired = true
+	w.mu.Unlock()
+	w.kick()
+	return nil
+}
+
+// chooseAddress keeps the pod's address when it had one: a new sandbox then changes nothing for its clients.
+func (w *worker) chooseAddress(ctx context.Context) (netip.Addr, error) {
+	if err := w.pool.cfg.Network.Wait(ctx); err != nil {
+		return netip.Addr{}, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.address.IsValid() {
+		return w.address, nil
+	}
+	addr, err := w.pool.cfg.Network.Allocate()
+	if err != nil {
+		return addr, fmt.Errorf("find an address: %w", err)
+	}
+	w.address, w.obs.Address = addr, addr.String()
+	return addr, nil
+}
+
+func (w *worker) meta(pod *corev1.Pod, container string, attempt int) runtime.Meta {
+	return runtime.Meta{
+		Owner: w.pool.cfg.Owner, Namespace: pod.Namespace, Pod: pod.Name, UID: string(pod.UID),
+		Container: container, Attempt: attempt, Grace: gracePeriod(pod),
+	}
+}
+
+func (w *worker) sandboxSpec(pod *corev1.Pod, attempt int, addr netip.Addr) runtime.SandboxSpec {
+	spec := runtime.SandboxSpec{
+		Meta:        w.meta(pod, runtime.SandboxName, attempt),
+		Hostname:    hostname(pod, w.pool.cfg.DNS.Domain),
+		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC,
+		OOMScoreAdj: max(sandboxOOMScoreAdj, w.pool.cfg.MinOOMScoreAdj),
+	}
+	if addr.IsValid() {
+		spec.Address = addr.String()
+	}
+	if sc := pod.Spec.SecurityContext; sc != nil && len(sc.Sysctls) > 0 {
+		spec.Sysctls = map[string]string{}
+		for _, s := range sc.Sysctls {
+			spec.Sysctls[s.Name] = s.Value
+		}
+	}
+	return spec
+}

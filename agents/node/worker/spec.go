@@ -1,0 +1,206 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+
+	"karve.dev/karve/agents/node/podfield"
+	"karve.dev/karve/agents/node/podstate"
+	"karve.dev/karve/agents/node/runtime"
+)
+
+// spec puts together what the engine needs to know about a container.
+func (s *starting) spec(ctx context.Context, img runtime.Image, sandbox string) (runtime.ContainerSpec, error) {
+	env, err := s.environment()
+	if err != nil {
+		return runtime.ContainerSpec{}, err
+	}
+	spec := runtime.ContainerSpec{
+		Meta: s.meta(s.pod, s.c.Name, s.Attempt), Image: s.c.Image,
+		Command: expandAll(s.c.Command, env), Args: expandAll(s.c.Args, env),
+		Env: env.list(), WorkingDir: s.c.WorkingDir,
+		Stdin: s.c.Stdin, StdinOnce: s.c.StdinOnce,
+		Resources: s.resources(),
+		HostPID:   s.pod.Spec.HostPID, HostIPC: s.pod.Spec.HostIPC,
+		SharePID: s.pod.Spec.ShareProcessNamespace != nil && *s.pod.Spec.ShareProcessNamespace,
+	}
+	spec.Sandbox, spec.NextDelay, spec.Hash, spec.TTY = sandbox, s.NextDelay, podstate.Hash(s.c), s.c.TTY
+	spec.MessagePolicy = string(s.c.TerminationMessagePolicy)
+	spec.StopSignal = img.StopSignal
+	if s.c.Lifecycle != nil && s.c.Lifecycle.StopSignal != nil {
+		spec.StopSignal = string(*s.c.Lifecycle.StopSignal)
+	}
+	if err := s.secure(&spec, img); err != nil {
+		return spec, err
+	}
+	spec.Mounts, err = s.mounts(env)
+	return spec, err
+}
+
+func gracePeriod(pod *corev1.Pod) time.Duration {
+	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil {
+		return time.Duration(*s) * time.Second
+	}
+	return 30 * time.Second
+}
+
+// facts are what downward references may ask for.
+func (w *worker) facts() *podfield.Facts {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := &podfield.Facts{HostIPs: w.obs.HostIPs, Allocatable: w.pool.cfg.Allocatable}
+	switch {
+	case w.pod.Spec.HostNetwork:
+		f.PodIPs = w.obs.HostIPs
+	case w.obs.Address != "":
+		f.PodIPs = []string{w.obs.Address}
+	}
+	return f
+}
+
+// prepareVolumes makes the pod's volumes, once; with again it makes them anew, to refresh them.
+func (w *worker) prepareVolumes(ctx context.Context, again bool) error {
+	w.preparing.Lock()
+	defer w.preparing.Unlock()
+	w.mu.Lock()
+	pod, done := w.pod, w.prepared != nil
+	w.mu.Unlock()
+	if done && !again {
+		return nil
+	}
+	prepared, err := w.pool.cfg.Volumes.Prepare(ctx, pod, w.facts())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil {
+		if w.prepared != nil {
+			w.prepared.Refresh = time.Now().Add(retryDelay(8)) // what is there stays in use
+		}
+		return err
+	}
+	w.prepared = prepared
+	return nil
+}
+
+// mounts binds the pod's volumes and the agent's own files into the container.
+func (s *starting) mounts(env *environment) ([]runtime.Mount, error) {
+	s.worker.mu.Lock()
+	paths := s.prepared.Paths
+	s.worker.mu.Unlock()
+	taken := map[string]bool{}
+	var out []runtime.Mount
+	for i, m := range s.c.VolumeMounts {
+		source, ok := paths[m.Name]
+		if !ok {
+			return nil, fmt.Errorf("volume %q is not one of the pod's", m.Name)
+		}
+		sub := m.SubPath
+		if m.SubPathExpr != "" {
+			sub = expand(m.SubPathExpr, env)
+		}
+		if sub != "" {
+			var err error
+			if source, err = s.pool.cfg.Volumes.SubPath(string(s.uid), s.c.Name, i, source, sub); err != nil {
+				return nil, err
+			}
+		}
+		target := m.MountPath
+		if !strings.HasPrefix(target, "/") {
+			target = "/" + target
+		}
+		taken[target] = true
+		out = append(out, runtime.Mount{Source: source, Target: target, ReadOnly: m.ReadOnly, Propagation: propagation(m.MountPropagation)})
+	}
+	own, err := s.ownFiles()
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range own {
+		if !taken[m.Target] {
+			out = append(out, m)
+		}
+	}
+	return out, nil
+}
+
+func propagation(p *corev1.MountPropagationMode) string {
+	if p == nil {
+		return ""
+	}
+	return map[corev1.MountPropagationMode]string{
+		corev1.MountPropagationHostToContainer: "rslave", corev1.MountPropagationBidirectional: "rshared",
+	}[*p]
+}
+
+// sandboxOOMScoreAdj keeps sandboxes alive when memory runs out: without them a pod loses its network.
+const sandboxOOMScoreAdj = -998
+
+const cpuPeriod = 100000 // microseconds
+
+// resources translates requests and limits into what the engine enforces.
+func (s *starting) resources() runtime.Resources {
+	requests, limits := s.c.Resources.Requests, s.c.Resources.Limits
+	out := runtime.Resources{OOMScoreAdj: max(s.oomScoreAdj(), s.pool.cfg.MinOOMScoreAdj)}
+	cpu := requests.Cpu().MilliValue()
+	if cpu == 0 {
+		cpu = limits.Cpu().MilliValue()
+	}
+	out.CPUShares = max(cpu*1024/1000, 2)
+	if limit := limits.Cpu().MilliValue(); limit > 0 {
+		out.CPUPeriod, out.CPUQuota = cpuPeriod, max(limit*cpuPeriod/1000, 1000)
+	}
+	out.MemoryBytes = limits.Memory().Value()
+	return out
+}
+
+// oomScoreAdj ranks containers for when memory runs out, as a kubelet does.
+func (s *starting) oomScoreAdj() int {
+	switch podstate.QOSClass(s.pod) {
+	case corev1.PodQOSGuaranteed:
+		return -997
+	case corev1.PodQOSBestEffort:
+		return 1000
+	}
+	capacity := s.pool.cfg.Allocatable.Memory().Value()
+	if capacity <= 0 {
+		return 999
+	}
+	score := 1000 - 1000*s.c.Resources.Requests.Memory().Value()/capacity
+	return int(min(max(score, 3), 999))
+}
+
+// ownFiles are the files that the agent keeps for each container: hosts, resolv.conf, and the termination message.
+func (s *starting) ownFiles() ([]runtime.Mount, error) {
+	uid := string(s.uid)
+	files := s.pool.cfg.Volumes
+	hosts, err := files.File(uid, "etc-hosts", s.hostsFile(), 0o644)
+	if err != nil {
+		return nil, err
+	}
+	resolv, err := files.File(uid, "resolv.conf", s.resolvFile(), 0o644)
+	if err != nil {
+		return nil, err
+	}
+	out := []runtime.Mount{{Source: hosts, Target: "/etc/hosts"}, {Source: resolv, Target: "/etc/resolv.conf"}}
+	path := s.c.TerminationMessagePath
+	if path == "" {
+		return out, nil
+	}
+	message, err := files.File(uid, messageFile(s.c.Name, s.Attempt), "", 0o666)
+	if err != nil {
+		return nil, err
+	}
+	return append(out, runtime.Mount{Source: message, Target: path}), nil
+}
+
+func messageFile(container string, attempt int) string {
+	return "message-" + container + "-" + strconv.Itoa(attempt)
+}
+
+func zapContainer(name string) zap.Field { return zap.String("container", name) }
+func zapError(err error) zap.Field       { return zap.Error(err) }

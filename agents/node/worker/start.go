@@ -1,0 +1,164 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"karve.dev/karve/agents/node/image"
+	"karve.dev/karve/agents/node/podstate"
+	"karve.dev/karve/agents/node/runtime"
+)
+
+func (w *worker) beginStart(ctx context.Context, a podstate.Action) {
+	pod, pending := w.pod, w.sandbox
+	c := findContainer(pod, a.Name)
+	if c == nil || pending == nil {
+		return
+	}
+	w.launch(ctx, a.Name, podstate.Op{Verb: podstate.Start}, func(ctx context.Context) {
+		s := &starting{worker: w, pod: pod, c: c, Action: a, sandbox: pending}
+		err := s.run(ctx)
+		var failure *startFailure
+		switch {
+		case err == nil:
+			w.mu.Lock()
+			w.fine(a.Name)
+			w.mu.Unlock()
+		case errors.As(err, &failure):
+			w.fail(a.Name, failure.reason, failure.Error(), failure.delay)
+		case ctx.Err() == nil && !errors.Is(err, errSandbox):
+			w.log.Warn("start container", zapContainer(a.Name), zapError(err))
+			w.fail(a.Name, createError, err.Error(), retryDelay)
+		}
+	})
+}
+
+// errSandbox means that the sandbox could not be made; its own trouble says why.
+var errSandbox = errors.New("the sandbox was not made")
+
+// startFailure is a failure that the container's status shows.
+type startFailure struct {
+	reason string
+	err    error
+	delay  func(failures int) time.Duration
+}
+
+func (f *startFailure) Error() string { return f.err.Error() }
+
+// starting is the start of one attempt of one container.
+type starting struct {
+	*worker
+	podstate.Action
+	pod     *corev1.Pod
+	c       *corev1.Container
+	sandbox *pendingSandbox
+}
+
+func (s *starting) emit(eventType, reason, format string, args ...any) {
+	s.event(s.c.Name, eventType, reason, format, args...)
+}
+
+// run makes and starts the container. Image, volumes and the container itself are prepared while the sandbox starts.
+func (s *starting) run(ctx context.Context) error {
+	img, err := s.image(ctx)
+	if err != nil {
+		return err
+	}
+	sandbox, err := s.sandbox.wait(ctx, false)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errSandbox, err)
+	}
+	if err := s.prepareVolumes(ctx, false); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		s.event("", corev1.EventTypeWarning, "FailedMount", "%v", err)
+		return &startFailure{volumesMissing, err, retryDelay}
+	}
+	spec, err := s.spec(ctx, img, sandbox)
+	if err != nil {
+		s.emit(corev1.EventTypeWarning, "Failed", "Error: %v", err)
+		return &startFailure{configError, err, retryDelay}
+	}
+	id, err := s.create(ctx, spec)
+	if err != nil {
+		return err
+	}
+	if _, err := s.sandbox.wait(ctx, true); err != nil {
+		return fmt.Errorf("%w: %w", errSandbox, err)
+	}
+	return s.launchContainer(ctx, id, &spec.Meta)
+}
+
+func (s *starting) image(ctx context.Context) (runtime.Image, error) {
+	img, err := s.pool.cfg.Images.Ensure(ctx, s.c, s.pullSecrets(s.pod), s.emit)
+	var failure *image.Failure
+	if errors.As(err, &failure) {
+		return img, &startFailure{failure.Reason, failure, pullDelay}
+	}
+	return img, err
+}
+
+func (s *starting) create(ctx context.Context, spec runtime.ContainerSpec) (string, error) {
+	release, err := s.pool.slot(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	id, err := s.pool.cfg.Runtime.CreateContainer(ctx, spec)
+	if err != nil {
+		if ctx.Err() == nil && !errors.Is(err, runtime.ErrUnavailable) {
+			s.emit(corev1.EventTypeWarning, "Failed", "Error: %v", err)
+			return "", &startFailure{createError, err, retryDelay}
+		}
+		return "", err
+	}
+	s.mu.Lock()
+	s.observe(runtime.Container{Meta: spec.Meta, ID: id, State: runtime.Created, Image: spec.Image, CreatedAt: time.Now()})
+	s.mu.Unlock()
+	s.emit(corev1.EventTypeNormal, "Created", "Container created")
+	return id, nil
+}
+
+func (s *starting) launchContainer(ctx context.Context, id string, meta *runtime.Meta) error {
+	release, err := s.pool.slot(ctx)
+	if err != nil {
+		return err
+	}
+	running, err := s.pool.cfg.Runtime.Start(ctx, id)
+	release()
+	var fault *runtime.StartError
+	if errors.As(err, &fault) {
+		s.emit(corev1.EventTypeWarning, "Failed", "Error: %v", fault)
+		s.mu.Lock()
+		s.observe(runtime.Container{Meta: *meta, ID: id, State: runtime.Exited, ExitCode: 128, Error: fault.Message, FinishedAt: time.Now()})
+		s.mu.Unlock()
+		return nil // it has run its course, and is restarted by the rules for that
+	}
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.observe(running)
+	s.mu.Unlock()
+	s.emit(corev1.EventTypeNormal, "Started", "Container started")
+	s.kick()
+	return s.postStart(ctx, &running)
+}
+
+// postStart runs the container's hook; a failure costs it its life.
+func (s *starting) postStart(ctx context.Context, running *runtime.Container) error {
+	if s.c.Lifecycle == nil || s.c.Lifecycle.PostStart == nil {
+		return nil
+	}
+	if err := s.hook(ctx, s.c, running.ID, s.c.Lifecycle.PostStart); err != nil && ctx.Err() == nil {
+		s.emit(corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed: %v", err)
+		s.emit(corev1.EventTypeNormal, "Killing", "FailedPostStartHook")
+		return s.pool.cfg.Runtime.Signal(ctx, running.ID, "SIGKILL")
+	}
+	return nil
+}

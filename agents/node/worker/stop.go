@@ -1,0 +1,142 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"karve.dev/karve/agents/node/podstate"
+)
+
+// killWait is how long the engine may take to report a killed container's end before it is asked.
+const killWait = 5 * time.Second
+
+// stopping is the end of one container. Its deadline may be brought forward.
+type stopping struct {
+	ended    chan struct{}
+	endOnce  sync.Once
+	sooner   chan struct{} // tells that the deadline has changed
+	deadline time.Time     // under the worker's mu
+}
+
+func (w *worker) beginStop(ctx context.Context, a podstate.Action) {
+	deadline := time.Now().Add(a.Grace)
+	if s := w.stops[a.ID]; s != nil {
+		s.deadline = deadline
+		w.obs.Busy[a.Name] = podstate.Op{Verb: podstate.Stop, Deadline: deadline}
+		select {
+		case s.sooner <- struct{}{}:
+		default:
+		}
+		return
+	}
+	s := &stopping{ended: make(chan struct{}), sooner: make(chan struct{}, 1), deadline: deadline}
+	w.stops[a.ID] = s
+	w.pool.cfg.Probes.Remove(string(w.uid), a.Name)
+	w.pool.cfg.Events.EventOn(w.ref(a.Name), corev1.EventTypeNormal, "Killing", "%s", a.Why)
+	pod, signal := w.pod, w.stopSignal(a)
+	w.launch(ctx, a.Name, podstate.Op{Verb: podstate.Stop, Deadline: deadline}, func(ctx context.Context) {
+		err := w.stopContainer(ctx, pod, a, s, signal)
+		w.mu.Lock()
+		delete(w.stops, a.ID)
+		w.mu.Unlock()
+		if err != nil && ctx.Err() == nil {
+			w.log.Warn("stop container", zapContainer(a.Name), zapError(err))
+			w.waitOrLook(ctx, a.ID, s, retryDelay(2))
+		}
+	})
+}
+
+// stopContainer asks a container to end, waits, and kills it.
+func (w *worker) stopContainer(ctx context.Context, pod *corev1.Pod, a podstate.Action, s *stopping, signal string) error {
+	rt := w.pool.cfg.Runtime
+	if a.Grace > 0 {
+		w.preStop(ctx, pod, a, s)
+		if err := rt.Signal(ctx, a.ID, signal); err != nil {
+			return err
+		}
+		w.waitEnd(ctx, s)
+	}
+	select {
+	case <-s.ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	default:
+	}
+	if err := rt.Signal(ctx, a.ID, "SIGKILL"); err != nil {
+		return err
+	}
+	w.waitOrLook(ctx, a.ID, s, killWait)
+	return nil
+}
+
+// waitOrLook waits for a container's end and, when no event tells of it, asks the engine.
+func (w *worker) waitOrLook(ctx context.Context, id string, s *stopping, wait time.Duration) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-s.ended:
+	case <-timer.C:
+		w.look(ctx, id)
+	case <-ctx.Done():
+	}
+}
+
+// waitEnd waits for a container's end, but no longer than its deadline, wherever that moves.
+func (w *worker) waitEnd(ctx context.Context, s *stopping) {
+	for {
+		w.mu.Lock()
+		left := time.Until(s.deadline)
+		w.mu.Unlock()
+		if left <= 0 {
+			return
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-s.sooner:
+			timer.Stop()
+			continue
+		case <-s.ended:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		return
+	}
+}
+
+// preStop runs the container's hook within its grace period. A hook that fails does not keep the container alive.
+func (w *worker) preStop(ctx context.Context, pod *corev1.Pod, a podstate.Action, s *stopping) {
+	c := findContainer(pod, a.Name)
+	if c == nil || c.Lifecycle == nil || c.Lifecycle.PreStop == nil {
+		return
+	}
+	hookCtx, cancel := context.WithTimeout(ctx, a.Grace)
+	defer cancel()
+	go func() {
+		// The container may end by itself, or be given less time.
+		select {
+		case <-s.ended:
+			cancel()
+		case <-s.sooner:
+			cancel()
+		case <-hookCtx.Done():
+		}
+	}()
+	if err := w.hook(hookCtx, c, a.ID, c.Lifecycle.PreStop); err != nil && ctx.Err() == nil {
+		w.event(a.Name, corev1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed: %v", err)
+	}
+}
+
+// stopSignal is what the container was made with. mu must be held.
+func (w *worker) stopSignal(a podstate.Action) string {
+	for _, c := range w.obs.Containers[a.Name] {
+		if c.ID == a.ID && c.StopSignal != "" {
+			return c.StopSignal
+		}
+	}
+	return "SIGTERM"
+}

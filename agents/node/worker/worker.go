@@ -1,0 +1,220 @@
+package worker
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"karve.dev/karve/agents/node/podstate"
+	"karve.dev/karve/agents/node/runtime"
+	"karve.dev/karve/agents/node/volume"
+)
+
+// worker keeps one pod. Everything that is known lies under mu; whoever learns something new puts it there and kicks
+// the loop, which decides anew. What takes time runs in operations, never in the loop.
+type worker struct {
+	pool      *Pool
+	log       *zap.Logger
+	namespace string
+	name      string
+	uid       types.UID
+	kicked    chan struct{}
+	started   bool // under the pool's lock
+	ops       sync.WaitGroup
+
+	mu      sync.Mutex
+	pod     *corev1.Pod
+	obs     podstate.Observed
+	sandbox *pendingSandbox
+	address netip.Addr
+	aborts  map[string]context.CancelFunc
+	stops   map[string]*stopping
+	// failures counts the failures in a row of a container name, for its back-off.
+	failures map[string]int
+	reported []byte
+	hadOne   bool // a sandbox existed before
+	stale    bool // volumes need a refresh
+
+	preparing sync.Mutex // held while volumes are made
+	prepared  *volume.Prepared
+}
+
+func newWorker(p *Pool, pod *corev1.Pod) *worker {
+	return &worker{
+		pool: p, namespace: pod.Namespace, name: pod.Name, uid: pod.UID, pod: pod,
+		log:    p.cfg.Log.With(zap.String("pod", pod.Namespace+"/"+pod.Name)),
+		kicked: make(chan struct{}, 1),
+		obs: podstate.Observed{
+			Containers: map[string][]runtime.Container{}, Busy: map[string]podstate.Op{},
+			Trouble: map[string]podstate.Trouble{}, Health: map[string]podstate.Health{},
+			Previous: *pod.Status.DeepCopy(), HostIPs: p.cfg.HostIPs,
+		},
+		aborts: map[string]context.CancelFunc{}, stops: map[string]*stopping{}, failures: map[string]int{},
+	}
+}
+
+// kick makes the loop look again.
+func (w *worker) kick() {
+	select {
+	case w.kicked <- struct{}{}:
+	default:
+	}
+}
+
+func (w *worker) setPod(pod *corev1.Pod) {
+	w.mu.Lock()
+	// Labels and annotations may stand in a downwardAPI volume.
+	w.stale = w.stale || !maps.Equal(w.pod.Labels, pod.Labels) || !maps.Equal(w.pod.Annotations, pod.Annotations)
+	w.pod = pod
+	w.obs.Gone = false
+	w.mu.Unlock()
+	w.kick()
+}
+
+func (w *worker) setGone() {
+	w.mu.Lock()
+	w.obs.Gone = true
+	w.mu.Unlock()
+	w.kick()
+}
+
+func (w *worker) resend() {
+	w.mu.Lock()
+	w.reported = nil
+	w.mu.Unlock()
+	w.kick()
+}
+
+func (w *worker) refreshVolumes() {
+	w.mu.Lock()
+	w.stale = true
+	w.mu.Unlock()
+	w.kick()
+}
+
+// retry lets actions that failed for one of the reasons be tried at once.
+func (w *worker) retry(reasons map[string]bool) {
+	w.mu.Lock()
+	for name, t := range w.obs.Trouble {
+		if reasons[t.Reason] {
+			t.RetryAt = time.Time{}
+			w.obs.Trouble[name] = t
+		}
+	}
+	w.mu.Unlock()
+	w.kick()
+}
+
+// run decides and acts until the pod is gone or ctx ends.
+func (w *worker) run(ctx context.Context) {
+	defer w.ops.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-w.kicked:
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		wake, done := w.step(ctx, time.Now())
+		if done && w.finish() {
+			return
+		}
+		if done {
+			wake = time.Now().Add(retryDelay(3))
+		}
+		timer.Stop()
+		if !wake.IsZero() {
+			timer.Reset(max(time.Until(wake), 0))
+		}
+	}
+}
+
+// step makes one decision and sets its actions going.
+func (w *worker) step(ctx context.Context, now time.Time) (wake time.Time, done bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.softenPullErrors(now)
+	plan := podstate.Next(w.pod, &w.obs, now)
+	for _, a := range plan.Actions {
+		w.begin(ctx, a)
+	}
+	status := podstate.Status(w.pod, &w.obs, now)
+	w.backOffEvents(&status)
+	w.obs.Previous = status
+	w.report(&status, false)
+	w.keepVolumesFresh(ctx, now)
+	wake = plan.Wake
+	for _, at := range []time.Time{w.refreshAt(), w.softenAt()} {
+		if !at.IsZero() && (wake.IsZero() || at.Before(wake)) {
+			wake = at
+		}
+	}
+	return wake, plan.Done
+}
+
+// report hands the status over when it has changed. Of a pod that is gone nobody wants to know.
+func (w *worker) report(status *corev1.PodStatus, terminated bool) {
+	if w.obs.Gone {
+		return
+	}
+	data, err := status.Marshal()
+	if err != nil {
+		w.log.Error("encode status", zap.Error(err))
+		return
+	}
+	if !terminated && string(data) == string(w.reported) {
+		return
+	}
+	w.reported = data
+	w.pool.cfg.Reporter.Report(types.NamespacedName{Namespace: w.namespace, Name: w.name}, w.uid, status, terminated)
+}
+
+// finish removes what the pod had on the node and reports its end; false to try again.
+func (w *worker) finish() bool {
+	w.ops.Wait()
+	if err := w.pool.cfg.Volumes.Teardown(string(w.uid)); err != nil {
+		w.log.Warn("remove the pod's files", zap.Error(err))
+		return false
+	}
+	w.mu.Lock()
+	if w.address.IsValid() {
+		w.pool.cfg.Network.Release(w.address)
+		w.address = netip.Addr{}
+	}
+	status := w.obs.Previous
+	w.report(&status, true)
+	w.mu.Unlock()
+	w.pool.forget(w)
+	return true
+}
+
+// ref is the reference of events about a container.
+func (w *worker) ref(container string) corev1.ObjectReference {
+	ref := corev1.ObjectReference{Kind: "Pod", APIVersion: "v1", Namespace: w.namespace, Name: w.name, UID: w.uid, ResourceVersion: w.pod.ResourceVersion}
+	if container != "" {
+		field := "containers"
+		for i := range w.pod.Spec.InitContainers {
+			if w.pod.Spec.InitContainers[i].Name == container {
+				field = "initContainers"
+			}
+		}
+		ref.FieldPath = "spec." + field + "{" + container + "}"
+	}
+	return ref
+}
+
+// event records an event about the pod or one of its containers. mu must not be held.
+func (w *worker) event(container, eventType, reason, format string, args ...any) {
+	w.mu.Lock()
+	ref := w.ref(container)
+	w.mu.Unlock()
+	w.pool.cfg.Events.EventOn(ref, eventType, reason, format, args...)
+}
