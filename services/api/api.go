@@ -27,6 +27,7 @@ import (
 	"karve.dev/karve/services/api/alloc"
 	"karve.dev/karve/services/api/authn"
 	"karve.dev/karve/services/api/authz"
+	"karve.dev/karve/services/api/encryption"
 	"karve.dev/karve/services/api/node"
 	"karve.dev/karve/services/api/registry"
 	"karve.dev/karve/services/api/server"
@@ -38,6 +39,9 @@ import (
 type Config struct {
 	// Store is opened and closed by the caller.
 	Store store.Store
+	// EncryptionKeys is the file of the keys that Secrets are encrypted with; it is made when it is not there. Empty
+	// stores them as they are.
+	EncryptionKeys string
 	// Tokens returns what signs and verifies service-account tokens; identity.Cluster's method of that name does.
 	Tokens func() (*identity.Tokens, error)
 	// ServiceCIDRs are the ranges of cluster IPs, one or one per family; the first address of the first is the API's.
@@ -64,6 +68,7 @@ type Config struct {
 type Server struct {
 	config    Config
 	cache     *watch.Cache
+	encrypted *encryption.Store
 	authn     *authn.Authenticator
 	authz     *authz.Authorizer
 	resources *server.Server
@@ -90,7 +95,11 @@ func New(config Config) (*Server, error) {
 	if config.NodePorts == (alloc.PortRange{}) {
 		config.NodePorts = alloc.PortRange{First: 30000, Last: 32767}
 	}
-	s := &Server{config: config, ready: make(chan struct{}), health: health.NewServer()}
+	encrypted, err := encrypt(&config)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{config: config, encrypted: encrypted, ready: make(chan struct{}), health: health.NewServer()}
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	s.cache = watch.New(watch.Config{Store: config.Store, Log: config.Log})
 	objects := &objects{s}
@@ -207,6 +216,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		s.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 		close(s.ready)
+		s.encryptAnew(ctx)
 		return nil
 	})
 	err := g.Wait()
