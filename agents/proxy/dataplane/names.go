@@ -16,7 +16,10 @@ func ClusterTablePrefix(cluster string) string {
 
 // Interface returns the name of a cluster's interface (one a host) that keeps cluster addresses on the
 // machine. Interface names have at most 15 bytes, so it is a hash.
-func (id Identity) Interface() string { return "kvs" + short(id.Cluster) }
+func (id Identity) Interface() string { return InterfacePrefix + short(id.Cluster) }
+
+// InterfacePrefix begins the name that Interface returns for any cluster.
+const InterfacePrefix = "kvs"
 
 // short is a name's fingerprint in 8 characters.
 func short(name string) string {

@@ -198,7 +198,7 @@ func report(t *testing.T, output string, err error) {
 		if m == nil {
 			continue
 		}
-		t.Run(m[2], func(t *testing.T) {
+		t.Run(strings.TrimPrefix(m[2], t.Name()+"/"), func(t *testing.T) {
 			t.Logf("%s in the virtual machine", m[3])
 			switch m[1] {
 			case "PASS":

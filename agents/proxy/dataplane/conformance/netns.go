@@ -11,17 +11,17 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// insideVariable tells a test process that its network namespace is its own.
-const insideVariable = "KARVE_TEST_OWN_NETNS"
+// OwnNamespace is set in the environment of a test process whose network namespace is its own.
+const OwnNamespace = "KARVE_TEST_OWN_NETNS"
 
 // Main runs a package's tests in a process of its own in a fresh network namespace, which is the "node" that the
 // suite works on: nothing of the machine's own network is touched. Use it as TestMain.
 func Main(m *testing.M) {
-	if os.Getenv(insideVariable) != "" {
+	if os.Getenv(OwnNamespace) != "" {
 		os.Exit(m.Run())
 	}
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), insideVariable+"=1")
+	cmd.Env = append(os.Environ(), OwnNamespace+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	runtime.LockOSThread()

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"os"
 	"os/exec"
 	"strings"
 )
@@ -22,6 +23,15 @@ func Objects() ([]string, error) {
 			if strings.Contains(line, "karve") || strings.Contains(line, "kvs") {
 				out = append(out, strings.TrimSpace(line))
 			}
+		}
+	}
+	ipvs, err := os.ReadFile("/proc/net/ip_vs")
+	if err != nil {
+		return out, nil
+	}
+	for line := range strings.Lines(string(ipvs)) {
+		if f := strings.Fields(line); len(f) > 0 && (f[0] == "TCP" || f[0] == "UDP" || f[0] == "->" && !strings.Contains(line, "RemoteAddress")) {
+			out = append(out, "ipvs "+strings.TrimSpace(line))
 		}
 	}
 	return out, nil

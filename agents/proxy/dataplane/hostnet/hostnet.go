@@ -100,7 +100,7 @@ func (s setting) ensure(ctx context.Context) error {
 // refused before a route matters, but a route must exist, also on a machine without a default route, and must not
 // lead outside.
 func (h *Host) keepAtHome() error {
-	link, err := h.Interface()
+	link, err := Interface(h.id)
 	if err != nil {
 		return err
 	}
@@ -118,8 +118,8 @@ func (h *Host) keepAtHome() error {
 
 // Interface returns the cluster's interface that leads nowhere, made and up. It is a bridge without ports, since
 // pods need bridges anyway and not every kernel has dummy interfaces.
-func (h *Host) Interface() (netlink.Link, error) {
-	name := h.id.Interface()
+func Interface(id dataplane.Identity) (netlink.Link, error) {
+	name := id.Interface()
 	link, err := netlink.LinkByName(name)
 	if err != nil {
 		err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}})

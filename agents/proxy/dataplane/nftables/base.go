@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
@@ -16,8 +17,14 @@ import (
 // The base chains: what hooks into the kernel and looks frontends up in the maps. They change only with the
 // configuration, never with a Service.
 
-// format changes when a new release can no longer read what an older one wrote: the table is then made anew.
-const format = "format-1"
+// format names a chain by which a table is known to be one that this code can go on with; any other is made anew. It
+// changes when a new release can no longer read what an older one wrote.
+func (l layout) format() string {
+	if l.helper {
+		return "format-1-helper"
+	}
+	return "format-1"
+}
 
 const (
 	chainReject     = "reject"
@@ -39,7 +46,8 @@ type baseChain struct {
 type layout struct {
 	networks  dataplane.Networks
 	localPods []netip.Prefix
-	// forward says whether this table translates (the nftables backend) or only helps IPVS.
+	// helper says that another balancer (IPVS) translates: this table only refuses, masquerades, and serves node
+	// ports on loopback addresses, which IPVS cannot.
 	helper bool
 }
 
@@ -47,6 +55,12 @@ type layout struct {
 func (l layout) mark() string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "1 %v %v %v", l.networks, l.localPods, l.helper))
 	return "layout-" + hex.EncodeToString(sum[:6])
+}
+
+// podsHash stands for the ranges by which rules tell clients inside the cluster.
+func (l layout) podsHash() uint32 {
+	sum := sha256.Sum256(fmt.Append(nil, l.networks.Pods))
+	return binary.NativeEndian.Uint32(sum[:4])
 }
 
 func (l layout) chains() []baseChain {
@@ -58,8 +72,10 @@ func (l layout) chains() []baseChain {
 	var own, all, masq, unserved [][]expr.Any
 	unserved = append(unserved, rule(conntrackBit(expr.CtKeySTATE, netfilterBitNewConn, expr.CmpOpEq), verdict(expr.VerdictAccept)))
 	for _, f := range families {
+		if !l.helper {
+			out = append(out, baseChain{name: chainServices + f.suffix, rules: l.serviceRules(f)})
+		}
 		out = append(out,
-			baseChain{name: chainServices + f.suffix, rules: l.serviceRules(f)},
 			baseChain{name: chainMasquerade + f.suffix, rules: l.masqueradeRules(f)},
 			baseChain{name: chainUnserved + f.suffix, rules: l.unservedRules(f)})
 		all = append(all, rule(f.isFamily(), jump(chainServices+f.suffix)))
@@ -71,14 +87,19 @@ func (l layout) chains() []baseChain {
 			}
 		}
 	}
-	return append(out,
-		baseChain{name: "ownpods", kind: nat, hook: nftables.ChainHookPrerouting, priority: priorityOwnPods, rules: own},
-		baseChain{name: "prerouting", kind: nat, hook: nftables.ChainHookPrerouting, priority: priorityEveryone, rules: all},
-		baseChain{name: "output", kind: nat, hook: nftables.ChainHookOutput, priority: priorityEveryone, rules: all},
+	out = append(out,
 		baseChain{name: "postrouting", kind: nat, hook: nftables.ChainHookPostrouting, priority: priorityMasquerade, rules: masq},
 		baseChain{name: "filter-input", kind: filter, hook: nftables.ChainHookInput, priority: priorityFilter, rules: unserved},
 		baseChain{name: "filter-forward", kind: filter, hook: nftables.ChainHookForward, priority: priorityFilter, rules: unserved},
 		baseChain{name: "filter-output", kind: filter, hook: nftables.ChainHookOutput, priority: priorityFilter, rules: unserved},
+	)
+	if l.helper {
+		return append(out, baseChain{name: "output", kind: nat, hook: nftables.ChainHookOutput, priority: priorityEveryone, rules: l.loopbackRules()})
+	}
+	return append(out,
+		baseChain{name: "ownpods", kind: nat, hook: nftables.ChainHookPrerouting, priority: priorityOwnPods, rules: own},
+		baseChain{name: "prerouting", kind: nat, hook: nftables.ChainHookPrerouting, priority: priorityEveryone, rules: all},
+		baseChain{name: "output", kind: nat, hook: nftables.ChainHookOutput, priority: priorityEveryone, rules: all},
 	)
 }
 
@@ -96,10 +117,9 @@ func guardRules() [][]expr.Any {
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg(0)},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg(0), Data: []byte("lo\x00")},
 	}
-	loopback := netip.MustParsePrefix("127.0.0.0/8")
 	return [][]expr.Any{
-		rule(notLoopback, ip4.isFamily(), ip4.prefix(ip4.daddr, loopback), verdict(expr.VerdictDrop)),
-		rule(notLoopback, ip4.isFamily(), ip4.prefix(ip4.saddr, loopback), verdict(expr.VerdictDrop)),
+		rule(notLoopback, ip4.isFamily(), ip4.prefix(ip4.daddr, ip4.loopback()), verdict(expr.VerdictDrop)),
+		rule(notLoopback, ip4.isFamily(), ip4.prefix(ip4.saddr, ip4.loopback()), verdict(expr.VerdictDrop)),
 	}
 }
 
@@ -136,6 +156,12 @@ func (l layout) unservedRules(f *family) [][]expr.Any {
 	byAddress := rule(f.network(f.daddr, 0), loadProtocol(f.words), loadPort(f.words+1), verdictFrom(setUnserved+f.suffix))
 	byPort := rule(loadProtocol(0), loadPort(1), verdictFrom(setUnservedPorts+f.suffix))
 	out := append([][]expr.Any{byAddress}, l.nodePort(f, byPort)...)
+	if l.helper {
+		// The host owns the addresses that IPVS serves; what else listens on the host must not answer there.
+		out = append(out,
+			rule(f.network(f.daddr, 0), loadProtocol(f.words), loadPort(f.words+1), verdictFrom(setServices+f.suffix)),
+			rule(f.network(f.daddr, 0), inSet(setOwned+f.suffix), goTo(chainReject)))
+	}
 	for _, p := range l.networks.Services {
 		if f.matches(p) {
 			// An address in here that the host owns is somebody's on purpose (the node's DNS, say).
@@ -145,20 +171,44 @@ func (l layout) unservedRules(f *family) [][]expr.Any {
 	return out
 }
 
+// untranslatedReturns leave connections alone that no Service is behind. IPVS does not mark what it translates.
+func (l layout) untranslatedReturns(f *family) [][]expr.Any {
+	if !l.helper {
+		return [][]expr.Any{rule(conntrackBit(expr.CtKeySTATUS, statusDNAT, expr.CmpOpEq), verdict(expr.VerdictReturn))}
+	}
+	var out [][]expr.Any
+	for _, p := range l.networks.Pods {
+		if f.matches(p) {
+			out = append(out, rule(askedFor(p), verdict(expr.VerdictReturn)))
+		}
+	}
+	return out
+}
+
+// loopbackRules serve node ports on 127.0.0.0/8 beside IPVS, which refuses to send such packets out.
+func (l layout) loopbackRules() [][]expr.Any {
+	return [][]expr.Any{rule(ip4.isFamily(), ip4.prefix(ip4.daddr, ip4.loopback()),
+		loadProtocol(0), loadPort(1), verdictFrom(setNodePorts+ip4.suffix))}
+}
+
 // masqueradeRules replace the client's address only where answers would not find their way back otherwise.
 func (l layout) masqueradeRules(f *family) [][]expr.Any {
-	loopback := netip.MustParsePrefix("127.0.0.0/8")
-	if f == ip6 {
-		loopback = netip.MustParsePrefix("::1/128")
-	}
 	masquerade := &expr.Masq{}
-	out := [][]expr.Any{
-		rule(conntrackBit(expr.CtKeySTATUS, statusDNAT, expr.CmpOpEq), verdict(expr.VerdictReturn)),
+	out := l.untranslatedReturns(f)
+	out = append(out,
 		rule(f.network(f.saddr, 0), f.network(f.daddr, f.words), inSet(setHairpin+f.suffix), masquerade),
-		rule(f.prefix(f.saddr, loopback), masquerade),
-		rule(f.network(f.daddr, 0), inSet(setOnHost+f.suffix), verdict(expr.VerdictReturn)),
-		rule(f.network(f.daddr, 0), notInSet(setRemote+f.suffix), verdict(expr.VerdictReturn)),
+		rule(f.prefix(f.saddr, f.loopback()), masquerade))
+	if l.helper {
+		// To reach a cluster IP on its own interface the host itself takes that very address as source.
+		for _, p := range l.networks.Services {
+			if f.matches(p) {
+				out = append(out, rule(f.prefix(f.saddr, p), masquerade))
+			}
+		}
 	}
+	out = append(out,
+		rule(f.network(f.daddr, 0), inSet(setOnHost+f.suffix), verdict(expr.VerdictReturn)),
+		rule(f.network(f.daddr, 0), notInSet(setRemote+f.suffix), verdict(expr.VerdictReturn)))
 	for _, pods := range l.networks.Pods {
 		for _, services := range l.networks.Services {
 			if f.matches(pods) && f.matches(services) {

@@ -126,7 +126,7 @@ func (w *writer) queueBase(k *kernel) error {
 	}
 	if !k.usable {
 		w.conn.AddTable(w.table)
-		w.conn.AddChain(&nftables.Chain{Name: format, Table: w.table})
+		w.conn.AddChain(&nftables.Chain{Name: w.layout.format(), Table: w.table})
 		for _, name := range slices.Sorted(maps.Keys(w.sets)) {
 			if err := w.conn.AddSet(w.sets[name], nil); err != nil {
 				return err

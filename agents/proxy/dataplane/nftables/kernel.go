@@ -47,7 +47,7 @@ type kernel struct {
 }
 
 // readKernel reads the table back. Shapes of chains are read as elements.
-func readKernel(ctx context.Context, table *nftables.Table) (*kernel, error) {
+func readKernel(ctx context.Context, table *nftables.Table, format string) (*kernel, error) {
 	k := &kernel{elements: map[element]string{}, chains: map[string]bool{}}
 	conn, err := dial(ctx)
 	if err != nil {
@@ -56,7 +56,7 @@ func readKernel(ctx context.Context, table *nftables.Table) (*kernel, error) {
 	if k.exists, err = tableExists(conn, table.Name); err != nil || !k.exists {
 		return k, err
 	}
-	if err := k.readChains(conn, table); err != nil || !k.usable {
+	if err := k.readChains(conn, table, format); err != nil || !k.usable {
 		return k, err
 	}
 	for _, f := range families {
@@ -85,7 +85,7 @@ func tableExists(conn *nftables.Conn, name string) (bool, error) {
 	return false, nil
 }
 
-func (k *kernel) readChains(conn *nftables.Conn, table *nftables.Table) error {
+func (k *kernel) readChains(conn *nftables.Conn, table *nftables.Table, format string) error {
 	chains, err := conn.ListChainsOfTableFamily(nftables.TableFamilyINet)
 	if err != nil {
 		return fmt.Errorf("list chains: %w", err)
@@ -130,7 +130,12 @@ func parseVerdict(data []byte) (string, error) {
 	ad.ByteOrder = binary.BigEndian
 	value := valueDrop
 	for ad.Next() {
-		if ad.Type() == unix.NFTA_VERDICT_CHAIN {
+		switch ad.Type() {
+		case unix.NFTA_VERDICT_CODE:
+			if int32(ad.Uint32()) == int32(expr.VerdictAccept) {
+				value = valueAccept
+			}
+		case unix.NFTA_VERDICT_CHAIN:
 			value = valueGoto + ad.String()
 		}
 	}
@@ -146,6 +151,8 @@ func setElement(e element, value string, verdicts bool) nftables.SetElement {
 		out.Val = []byte(value)
 	case isGoto:
 		out.VerdictData = &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain}
+	case value == valueAccept:
+		out.VerdictData = &expr.Verdict{Kind: expr.VerdictAccept}
 	default:
 		out.VerdictData = &expr.Verdict{Kind: expr.VerdictDrop}
 	}

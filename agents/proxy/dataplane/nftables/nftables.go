@@ -36,12 +36,14 @@ type Dataplane struct {
 	table  *nftables.Table
 
 	kernel   *kernel // nil: not read yet, or in doubt after an error
+	swept    bool    // what an earlier process left is gone
 	layout   layout
 	programs map[string]*installed
 	wanted   map[element]string
 	uses     map[element]int
 	chains   map[string]*chain // what must exist
 	places   map[groupID][]netip.AddrPort
+	claims   *installed // a helper's
 }
 
 // installed is a server and its program.
@@ -85,14 +87,14 @@ func Cleanup(ctx context.Context, id dataplane.Identity) error {
 
 // forget drops what is believed about the kernel; the next Apply reads it anew.
 func (d *Dataplane) forget() {
-	d.kernel = nil
+	d.kernel, d.swept, d.claims = nil, false, nil
 	d.programs, d.wanted, d.uses = map[string]*installed{}, map[element]string{}, map[element]int{}
 	d.chains, d.places = map[string]*chain{}, map[groupID][]netip.AddrPort{}
 }
 
 // Apply implements dataplane.Dataplane.
 func (d *Dataplane) Apply(ctx context.Context, state dataplane.State) error {
-	first := d.kernel == nil
+	first := !d.swept
 	if err := d.prepare(ctx, state.LocalPods); err != nil {
 		d.forget()
 		return err
@@ -101,6 +103,7 @@ func (d *Dataplane) Apply(ctx context.Context, state dataplane.State) error {
 	err := d.write(ctx, changes)
 	if first && err == nil {
 		err = d.sweep(ctx)
+		d.swept = err == nil
 	}
 	flows := make([]conntrack.Change, 0, len(changes))
 	for _, c := range changes {
@@ -139,9 +142,9 @@ func (d *Dataplane) Maintain(ctx context.Context) (time.Duration, error) {
 
 // prepare reads the kernel where needed and brings the base chains up to date.
 func (d *Dataplane) prepare(ctx context.Context, localPods []netip.Prefix) error {
-	want := layout{networks: d.config.Networks, localPods: slices.Clone(localPods)}
+	want := layout{networks: d.config.Networks, localPods: slices.Clone(localPods), helper: d.layout.helper}
 	if d.kernel == nil {
-		k, err := readKernel(ctx, d.table)
+		k, err := readKernel(ctx, d.table, d.layout.format())
 		if err != nil {
 			return fmt.Errorf("read table %s: %w", d.table.Name, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
+	"slices"
 	"time"
 
 	"karve.dev/karve/agents/proxy/dataplane"
@@ -27,16 +28,17 @@ type element struct {
 	key string
 }
 
-// value of a verdict map: "goto chain" or "drop"; of another map its bytes; of a set "".
+// value of a verdict map: "goto chain", "drop" or "accept"; of another map its bytes; of a set "".
 const (
-	valueGoto = "goto "
-	valueDrop = "drop"
+	valueGoto   = "goto "
+	valueDrop   = "drop"
+	valueAccept = "accept"
 )
 
 // shape is all that a chain's rules are made from, besides its id and the layout.
 type shape struct {
 	endpoints uint32
-	affinity  uint32 // seconds
+	affinity  uint32 // seconds; with outsiders a hash of the cluster's ranges
 }
 
 // outsiders in endpoints marks a chain that tells clients outside the cluster from those inside.
@@ -72,8 +74,12 @@ type program struct {
 }
 
 // render translates a virtual server. order gives the endpoints of a group their indexes.
-func render(v *dataplane.VirtualServer, order func(groupID, []dataplane.Endpoint) []netip.AddrPort) *program {
-	r := renderer{server: v, family: familyOf(v.IPv6), order: order, program: &program{elements: map[element]string{}, groups: map[groupID][]netip.AddrPort{}}}
+func render(l layout, v *dataplane.VirtualServer, order func(groupID, []dataplane.Endpoint) []netip.AddrPort) *program {
+	r := renderer{layout: l, server: v, family: familyOf(v.IPv6), order: order, program: &program{elements: map[element]string{}, groups: map[groupID][]netip.AddrPort{}}}
+	if l.helper {
+		r.help()
+		return r.program
+	}
 	everyone := r.group("", v.Endpoints)
 	var here string
 	if r.hasLocalFrontend() {
@@ -85,7 +91,39 @@ func render(v *dataplane.VirtualServer, order func(groupID, []dataplane.Endpoint
 	return r.program
 }
 
+// help renders for a table beside IPVS: what to let pass, what to refuse, and node ports on loopback.
+func (r *renderer) help() {
+	var everyone string
+	if slices.ContainsFunc(r.server.Frontends, func(f dataplane.Frontend) bool { return f.Kind == dataplane.NodePort }) {
+		everyone = r.group("", r.server.Endpoints)
+	} else {
+		r.placeEndpoints(r.server.Endpoints)
+	}
+	for _, fe := range r.server.Frontends {
+		endpoints, unserved := r.server.Endpoints, valueGoto+chainReject
+		if fe.Local && len(endpoints) > 0 {
+			endpoints, unserved = r.server.LocalEndpoints, valueDrop
+		}
+		served, refused, key := setServices, setUnserved, r.key(fe)
+		if fe.Kind == dataplane.NodePort {
+			served, refused = setNodePorts, setUnservedPorts
+		} else {
+			r.put(setOwned, string(fe.Addr.AsSlice()), "")
+		}
+		switch {
+		case fe.Kind == dataplane.NodePort && everyone != "":
+			r.put(served, key, valueGoto+everyone)
+		case fe.Kind != dataplane.NodePort && len(endpoints) > 0:
+			r.put(served, key, valueAccept)
+		}
+		if len(endpoints) == 0 {
+			r.put(refused, key, unserved)
+		}
+	}
+}
+
 type renderer struct {
+	layout  layout
 	server  *dataplane.VirtualServer
 	family  *family
 	order   func(groupID, []dataplane.Endpoint) []netip.AddrPort
@@ -116,6 +154,13 @@ func (r *renderer) group(variant string, endpoints []dataplane.Endpoint) string 
 	for i, addr := range r.program.groups[id] {
 		r.put(setEndpoints, string(id[:])+string(nativeIndex(i)), addressPort(addr))
 	}
+	r.placeEndpoints(endpoints)
+	s := shape{endpoints: uint32(len(endpoints)), affinity: uint32(r.server.Affinity / time.Second)}
+	return r.chain(&chain{family: r.family, id: id, shape: s})
+}
+
+// placeEndpoints tells masquerading where endpoints live.
+func (r *renderer) placeEndpoints(endpoints []dataplane.Endpoint) {
 	for _, ep := range endpoints {
 		ip := string(ep.Addr.Addr().AsSlice())
 		if ep.OnHost {
@@ -125,8 +170,6 @@ func (r *renderer) group(variant string, endpoints []dataplane.Endpoint) string 
 			r.put(setRemote, ip, "")
 		}
 	}
-	s := shape{endpoints: uint32(len(endpoints)), affinity: uint32(r.server.Affinity / time.Second)}
-	return r.chain(&chain{family: r.family, id: id, shape: s})
 }
 
 func (r *renderer) chain(c *chain) string {
@@ -138,7 +181,7 @@ func (r *renderer) chain(c *chain) string {
 // splitChain sends clients inside the cluster to every endpoint and those outside to local ones only.
 func (r *renderer) splitChain(everyone, here string) string {
 	if r.split == "" {
-		s := shape{endpoints: outsiders}
+		s := shape{endpoints: outsiders, affinity: r.layout.podsHash()}
 		if here != "" {
 			s.endpoints++
 		}

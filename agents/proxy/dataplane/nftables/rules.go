@@ -38,6 +38,18 @@ func familyOf(ipv6 bool) *family {
 	return ip4
 }
 
+var (
+	loopback4 = netip.MustParsePrefix("127.0.0.0/8")
+	loopback6 = netip.MustParsePrefix("::1/128")
+)
+
+func (f *family) loopback() netip.Prefix {
+	if f == ip6 {
+		return loopback6
+	}
+	return loopback4
+}
+
 func (f *family) matches(p netip.Prefix) bool { return p.Addr().Is6() == (f == ip6) }
 
 // network loads an address of the packet.

@@ -23,6 +23,10 @@ const (
 	setHairpin = "hairpin"
 	// setShapes maps a chain to what its rules were made from, so that a restart knows them without reading them.
 	setShapes = "shapes"
+	// setOwned holds the addresses that a helped balancer has on the host, setClaims every frontend that it has in
+	// the kernel (address . protocol . port), so that what a dead process left can be told from what others made.
+	setOwned  = "owned"
+	setClaims = "claims"
 	// setAffinity remembers client . group -> endpoint. The kernel writes it.
 	setAffinity = "affinity"
 )
@@ -60,6 +64,8 @@ func (f *family) sets(table *nftables.Table) []*nftables.Set {
 		named(setOnHost, addr),
 		named(setRemote, addr),
 		named(setHairpin, concat(addr, addr)),
+		named(setOwned, addr),
+		named(setClaims, concat(addr, proto, port)),
 		mapped(setShapes, concat(mark, mark), concat(mark, mark)),
 		affinity,
 	}

@@ -69,7 +69,7 @@ func serverError(c change, cause error) error {
 func (d *Dataplane) swap(c change, touched map[element]bool) {
 	var next *program
 	if c.after != nil {
-		next = render(c.after, func(id groupID, eps []dataplane.Endpoint) []netip.AddrPort { return place(d.places[id], eps) })
+		next = render(d.layout, c.after, func(id groupID, eps []dataplane.Endpoint) []netip.AddrPort { return place(d.places[id], eps) })
 	}
 	d.replace(c.old, next, touched)
 	if next == nil {
