@@ -175,6 +175,26 @@ func BenchmarkLatency(b *testing.B) {
 	reading.Wait()
 }
 
+// BenchmarkReadYourWrite is a write to etcd and a consistent read of it through the cache, by 32 callers.
+func BenchmarkReadYourWrite(b *testing.B) {
+	w := newWorld(b, openEtcd(b), Config{})
+	value := pod{Labels: map[string]string{"app": "1"}, Filler: filler}.seal()
+	var n atomic.Int64
+	b.SetParallelism(16)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			name := fmt.Sprint(n.Add(1))
+			revision, err := w.store.Commit(w.ctx, store.Op{Key: key("bench", name), Value: value})
+			require.NoError(b, err)
+			_, err = w.cache.Sync(w.ctx)
+			require.NoError(b, err)
+			e, ok := w.pods.Get("bench", name)
+			require.True(b, ok)
+			require.Equal(b, revision, e.Revision)
+		}
+	})
+}
+
 // BenchmarkIdleWatch reports the bytes that an idle watcher holds in the cache, its goroutine in Next included.
 func BenchmarkIdleWatch(b *testing.B) {
 	w := newWorld(b, memstore.New(), Config{})

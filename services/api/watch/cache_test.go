@@ -1,8 +1,6 @@
 package watch
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,122 +10,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"karve.dev/karve/services/api/store"
 	"karve.dev/karve/services/api/store/memstore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-const podsPrefix = "/registry/core/pods/"
-
-// pod is what the tests store: as JSON, "sealed" by a prefix.
-type pod struct {
-	Labels map[string]string `json:"labels,omitempty"`
-	Node   string            `json:"node,omitempty"`
-	Filler string            `json:"filler,omitempty"`
-}
-
-func (p pod) seal() []byte {
-	data, _ := json.Marshal(p)
-	return append([]byte("sealed:"), data...)
-}
-
-var pods = Resource{
-	Prefix: podsPrefix, Namespaced: true, IndexedFields: []string{"spec.nodeName"},
-	Open: func(_ string, stored []byte) ([]byte, error) {
-		value, ok := strings.CutPrefix(string(stored), "sealed:")
-		if !ok {
-			return nil, errors.New("not sealed")
-		}
-		return []byte(value), nil
-	},
-	Attributes: func(value []byte) (Attributes, error) {
-		var p pod
-		err := json.Unmarshal(value, &p)
-		return Attributes{Labels: p.Labels, Fields: map[string]string{"spec.nodeName": p.Node}}, err
-	},
-}
-
-// world is a cache over a store, running.
-type world struct {
-	t     testing.TB
-	ctx   context.Context
-	store *memstore.Store
-	cache *Cache
-	pods  *Collection
-	stop  func()
-}
-
-func newWorld(t testing.TB, st *memstore.Store, cfg Config) *world {
-	t.Helper()
-	cfg.Store = st
-	w := &world{t: t, store: st, cache: New(cfg)}
-	var cancel context.CancelFunc
-	w.ctx, cancel = context.WithTimeout(context.Background(), 60*time.Second)
-	var err error
-	w.pods, err = w.cache.Add(w.ctx, pods)
-	require.NoError(t, err)
-	ended := make(chan error, 1)
-	running, stop := context.WithCancel(w.ctx)
-	go func() { ended <- w.cache.Run(running) }()
-	stopped := false
-	w.stop = func() {
-		if !stopped {
-			stopped = true
-			stop()
-			require.NoError(t, <-ended)
-		}
-	}
-	t.Cleanup(func() { w.stop(); cancel() })
-	<-w.cache.Ready()
-	return w
-}
-
-func key(namespace, name string) string { return podsPrefix + namespace + "/" + name }
-
-func (w *world) put(namespace, name string, p pod) int64 {
-	w.t.Helper()
-	revision, err := w.store.Commit(w.ctx, store.Op{Key: key(namespace, name), Value: p.seal(), Expected: -1})
-	require.NoError(w.t, err)
-	return revision
-}
-
-func (w *world) delete(namespace, name string) int64 {
-	w.t.Helper()
-	revision, err := w.store.Commit(w.ctx, store.Op{Key: key(namespace, name), Expected: -1})
-	require.NoError(w.t, err)
-	return revision
-}
-
-func (w *world) sync() int64 {
-	w.t.Helper()
-	revision, err := w.cache.Sync(w.ctx)
-	require.NoError(w.t, err)
-	return revision
-}
-
-func names(entries []*Entry) string {
-	var out []string
-	for _, e := range entries {
-		out = append(out, e.Namespace+"/"+e.Name)
-	}
-	return strings.Join(out, " ")
-}
-
-func byLabel(t testing.TB, s string) Predicate {
-	selector, err := labels.Parse(s)
-	require.NoError(t, err)
-	return Predicate{Labels: selector}
-}
-
-func byField(t testing.TB, s string) Predicate {
-	selector, err := fields.ParseSelector(s)
-	require.NoError(t, err)
-	return Predicate{Fields: selector}
-}
 
 func TestReads(t *testing.T) {
 	w := newWorld(t, memstore.New(), Config{})

@@ -43,8 +43,6 @@ type Collection struct {
 	waiting []store.Event
 	tree    *tree
 	index   *index
-	// perNamespace counts the entries of each namespace.
-	perNamespace map[string]int
 	// loaded is the revision the collection was loaded at, changed that of its newest change (or loaded).
 	loaded, changed int64
 	// snap is the state as it is, once somebody has asked for it; the next change makes it nil.
@@ -80,7 +78,6 @@ func newCollection(cache *Cache, r Resource) *Collection {
 
 func (c *Collection) clear() {
 	c.tree, c.index = newTree(), newIndex(c.resource.IndexedFields)
-	c.perNamespace = map[string]int{}
 	c.snap, c.pages = nil, nil
 }
 
@@ -229,17 +226,10 @@ func (c *Collection) publish(changes []*change) {
 
 // put replaces old by new in the tree and the indexes; either may be nil.
 func (c *Collection) put(old, new *Entry) {
-	switch {
-	case new != nil:
+	if new != nil {
 		c.tree.ReplaceOrInsert(new)
-		if old == nil {
-			c.perNamespace[new.Namespace]++
-		}
-	case old != nil:
+	} else {
 		c.tree.Delete(old)
-		if c.perNamespace[old.Namespace]--; c.perNamespace[old.Namespace] == 0 {
-			delete(c.perNamespace, old.Namespace)
-		}
 	}
 	c.index.replace(old, new)
 }

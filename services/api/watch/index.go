@@ -50,7 +50,7 @@ func newIndex(fields []string) *index {
 // terms calls yield with the terms of an entry that are indexed.
 func (x *index) terms(e *Entry, yield func(term)) {
 	for _, l := range e.labels {
-		yield(term{termLabel, l.key, l.value})
+		yield(term{termLabel, l.key(), l.value()})
 	}
 	for _, f := range x.fields {
 		yield(term{termField, f, e.fields.Get(f)})

@@ -6,11 +6,14 @@ import (
 	"unique"
 )
 
-// pairs are a small sorted map. A Go map of five labels takes several times its bytes; and since objects repeat each
+// pairs are a small sorted map. A Go map of five labels takes many times its bytes; and since objects repeat each
 // other's labels, every string is kept once for all of them.
 type pairs []pair
 
-type pair struct{ key, value string }
+type pair struct{ k, v unique.Handle[string] }
+
+func (p pair) key() string   { return p.k.Value() }
+func (p pair) value() string { return p.v.Value() }
 
 // newPairs returns the map as pairs, or old when that says the same.
 func newPairs(m map[string]string, old pairs) pairs {
@@ -19,9 +22,9 @@ func newPairs(m map[string]string, old pairs) pairs {
 	}
 	out := make(pairs, 0, len(m))
 	for k, v := range m {
-		out = append(out, pair{unique.Make(k).Value(), unique.Make(v).Value()})
+		out = append(out, pair{unique.Make(k), unique.Make(v)})
 	}
-	slices.SortFunc(out, func(a, b pair) int { return cmp.Compare(a.key, b.key) })
+	slices.SortFunc(out, func(a, b pair) int { return cmp.Compare(a.key(), b.key()) })
 	return out
 }
 
@@ -30,7 +33,7 @@ func (p pairs) equal(m map[string]string) bool {
 		return false
 	}
 	for _, x := range p {
-		if v, ok := m[x.key]; !ok || v != x.value {
+		if v, ok := m[x.key()]; !ok || v != x.value() {
 			return false
 		}
 	}
@@ -40,8 +43,8 @@ func (p pairs) equal(m map[string]string) bool {
 // Lookup implements labels.Labels.
 func (p pairs) Lookup(key string) (string, bool) {
 	for i := range p { // a handful: searching in halves is no faster
-		if p[i].key == key {
-			return p[i].value, true
+		if p[i].key() == key {
+			return p[i].value(), true
 		}
 	}
 	return "", false

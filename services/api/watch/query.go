@@ -173,7 +173,10 @@ func (c *Collection) listTree(t *tree, q Query) Page {
 	if q.Predicate.Empty() {
 		page.Remaining = 0
 	}
-	if q.Limit == 0 && q.After == "" && q.Namespace == "" && q.Predicate.Empty() {
+	switch {
+	case q.Limit > 0:
+		page.Entries = make([]*Entry, 0, min(q.Limit, t.Len()))
+	case q.Namespace == "" && q.Predicate.Empty():
 		page.Entries = make([]*Entry, 0, t.Len())
 	}
 	from, to := c.bounds(q)

@@ -8,32 +8,6 @@ import (
 	"time"
 )
 
-// EventType says what happened to an object as its watcher sees it.
-type EventType uint8
-
-// The types of events.
-const (
-	// Added: the object is new, or began to match the predicate.
-	Added EventType = iota + 1
-	// Modified: the object matched before and matches now.
-	Modified
-	// Deleted: the object is gone, or stopped to match. The entry is the last state that matched, with the revision of the
-	// change.
-	Deleted
-	// Bookmark: nothing happened up to Revision that the watcher does not know. No entry.
-	Bookmark
-)
-
-// Event is one thing that a watcher is told.
-type Event struct {
-	Type EventType
-	// InitialEnd marks the bookmark that ends the initial events.
-	InitialEnd bool
-	Entry      *Entry
-	// Revision is where a watch resumes after this event.
-	Revision int64
-}
-
 // WatchOptions say what to watch.
 type WatchOptions struct {
 	// Namespace narrows to one; empty: all.
@@ -70,14 +44,6 @@ type Watcher struct {
 	// bookmarks fires when the next bookmark is due; nil when none are wanted.
 	bookmarks *time.Timer
 	due       atomic.Bool
-}
-
-// initial is what is left of the initial events.
-type initial struct {
-	entries  []*Entry // found through an index
-	tree     *tree    // or a snapshot, which is read bit by bit after the key
-	after    string
-	revision int64
 }
 
 // Watch begins to watch. It fails with ErrExpired when history does not reach back to Since, with ErrFuture when Since
@@ -135,19 +101,6 @@ func (c *Collection) termOf(opts WatchOptions) term {
 		return term{kind: termNamespace, value: opts.Namespace}
 	}
 	return best
-}
-
-// initial prepares the initial events. c.mu is held.
-func (c *Collection) initial(opts WatchOptions) *initial {
-	out := &initial{revision: c.revision()}
-	entries, ok := c.index.narrowest(opts.Predicate)
-	switch {
-	case !ok:
-		out.tree = c.takeSnapshot().tree
-	case entries != nil:
-		out.entries = c.listTree(entries, Query{Namespace: opts.Namespace, Predicate: opts.Predicate}).Entries
-	}
-	return out
 }
 
 // Next waits for events and returns them in order: at least one, at most a few hundred. The slice is the caller's until
@@ -265,65 +218,6 @@ func (w *Watcher) look(found *batch) (revision int64, caughtUp bool, err error) 
 	}
 	w.idle = w.next == h.next
 	return w.c.revision(), len(found.changes) == 0, nil
-}
-
-// concerns reports whether the watcher is told anything about a change.
-func (w *Watcher) concerns(ch *change) bool { return w.seen(ch).Type != 0 }
-
-// seen returns a change as this watcher sees it; type 0: not at all.
-func (w *Watcher) seen(ch *change) Event {
-	if w.opts.Namespace != "" && ch.entry.Namespace != w.opts.Namespace {
-		return Event{}
-	}
-	is := !ch.deleted && w.opts.Predicate.Matches(ch.entry)
-	was := ch.prev != nil && w.opts.Predicate.Matches(ch.prev)
-	revision := ch.entry.Revision
-	switch {
-	case is && was:
-		return Event{Type: Modified, Entry: ch.entry, Revision: revision}
-	case is:
-		return Event{Type: Added, Entry: ch.entry, Revision: revision}
-	case was:
-		return Event{Type: Deleted, Entry: ch.leaving(), Revision: revision}
-	}
-	return Event{}
-}
-
-func (w *Watcher) takeInitial() ([]Event, bool, error) {
-	in := w.initial
-	w.c.mu.RLock()
-	err := w.err
-	w.c.mu.RUnlock()
-	if err != nil {
-		return nil, false, err
-	}
-	events := w.events[:0]
-	for _, e := range w.c.nextInitial(in, w.opts) {
-		events = append(events, Event{Type: Added, Entry: e, Revision: e.Revision})
-	}
-	if len(events) < batchSize {
-		w.initial = nil
-		if w.opts.InitialEnd {
-			events = append(events, Event{Type: Bookmark, InitialEnd: true, Revision: in.revision})
-		}
-	}
-	w.keep(events)
-	return events, false, nil
-}
-
-// nextInitial returns the next entries, fewer than batchSize when they are the last.
-func (c *Collection) nextInitial(in *initial, opts WatchOptions) (out []*Entry) {
-	if in.tree == nil {
-		n := min(batchSize, len(in.entries))
-		out, in.entries = in.entries[:n], in.entries[n:]
-		return out
-	}
-	q := Query{Namespace: opts.Namespace, Predicate: opts.Predicate, Limit: batchSize, After: in.after}
-	out = c.someOf(in.tree, q)
-	if len(out) > 0 {
-		in.after = out[len(out)-1].Key
-	}
-	return out
 }
 
 func (w *Watcher) bookmarkDelay() time.Duration {

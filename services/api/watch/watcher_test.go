@@ -175,8 +175,13 @@ func TestWatchGoesOnAfterARestart(t *testing.T) {
 // TestEveryWatcherSeesTheSame: amid many writers, watchers that begin at any time and stop and resume anywhere end up
 // with the store's state, and are told nothing twice.
 func TestEveryWatcherSeesTheSame(t *testing.T) {
+	t.Run("memory", func(t *testing.T) { testEveryWatcher(t, memstore.New()) })
+	t.Run("etcd", func(t *testing.T) { testEveryWatcher(t, openEtcd(t)) })
+}
+
+func testEveryWatcher(t *testing.T, st store.Store) {
 	const writers, writes, copies = 4, 300, 3
-	w := newWorld(t, memstore.New(), Config{})
+	w := newWorld(t, st, Config{})
 	views := []struct {
 		opts WatchOptions
 		last string // what a watcher is told last
