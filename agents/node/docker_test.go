@@ -1,0 +1,168 @@
+package node_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/moby/moby/client"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"karve.dev/karve/agents/node"
+	"karve.dev/karve/agents/node/runtime"
+	"karve.dev/karve/agents/node/runtime/docker"
+	karveclient "karve.dev/karve/internal/client"
+)
+
+// appImage is the image that pods in these tests run.
+const appImage = "karve-nodetest-app:latest"
+
+var buildApp = sync.OnceValue(func() error {
+	dir, err := os.MkdirTemp("", "app")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "app")
+	cmd := exec.Command("go", "build", "-o", path, "testdata/app/main.go")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return &exec.Error{Name: string(out), Err: err}
+	}
+	program, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	for _, dir := range []string{"dev", "etc", "tmp"} {
+		_ = w.WriteHeader(&tar.Header{Name: dir, Typeflag: tar.TypeDir, Mode: 0o1777})
+	}
+	_ = w.WriteHeader(&tar.Header{Name: "app", Mode: 0o755, Size: int64(len(program))})
+	_, _ = w.Write(program)
+	_ = w.Close()
+	cli, err := client.New(client.WithHostFromEnv())
+	if err != nil {
+		return err
+	}
+	defer cli.Close()
+	res, err := cli.ImageImport(context.Background(), client.ImageImportSource{Source: &archive, SourceName: "-"}, appImage,
+		client.ImageImportOptions{Changes: []string{`ENTRYPOINT ["/app"]`}})
+	if err != nil {
+		return err
+	}
+	defer res.Close()
+	_, err = io.Copy(io.Discard, res)
+	return err
+})
+
+// world is a node on the real engine, with a plane above it.
+type world struct {
+	*plane
+	t       testing.TB
+	rt      *docker.Runtime
+	cli     *client.Client
+	cluster string
+	dataDir string
+	stop    func()
+	agent   *node.Agent
+}
+
+const nodeName = "n1"
+
+func newWorld(t testing.TB, third int) *world {
+	t.Helper()
+	if testing.Short() || os.Getuid() != 0 {
+		t.Skip("needs root and a Docker Engine")
+	}
+	rt, err := docker.New(docker.Config{})
+	require.NoError(t, err)
+	if _, err := rt.Info(context.Background()); err != nil {
+		t.Skip("needs a Docker Engine: ", err)
+	}
+	require.NoError(t, buildApp())
+	cli, err := client.New(client.WithHostFromEnv())
+	require.NoError(t, err)
+	w := &world{
+		plane: newPlane(t, "10.232."+strconv.Itoa(third)+".0/24"), t: t, rt: rt, cli: cli,
+		cluster: "nodetest" + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(third), dataDir: t.TempDir(), stop: func() {},
+	}
+	t.Cleanup(func() {
+		w.stop()
+		require.NoError(t, node.Cleanup(context.Background(), rt, w.cluster, nodeName, w.dataDir))
+		left, err := rt.List(context.Background(), runtime.Owner{Cluster: w.cluster, Node: nodeName})
+		require.NoError(t, err)
+		require.Empty(t, left, "nothing is left on the engine")
+		_ = rt.Close()
+		_ = cli.Close()
+	})
+	w.start()
+	return w
+}
+
+// start runs an agent; stop ends it as if it had been killed: containers are left as they are.
+func (w *world) start() {
+	w.t.Helper()
+	log := zap.NewNop()
+	if testing.Verbose() {
+		log = zaptest.NewLogger(w.t)
+	}
+	conn := w.conn(nodeName)
+	agent, err := node.New(node.Config{
+		Cluster: w.cluster, NodeName: nodeName, DataDir: w.dataDir, Conn: conn, HealthConn: conn,
+		Client: karveclient.New(conn, "kubelet"), Runtime: w.rt, Log: log, Events: w.plane,
+	})
+	require.NoError(w.t, err)
+	w.agent = agent
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- agent.Run(ctx) }()
+	w.stop = sync.OnceFunc(func() {
+		cancel()
+		require.NoError(w.t, <-done)
+		w.server.Wait()
+	})
+}
+
+func pod(name string, containers ...corev1.Container) *corev1.Pod {
+	grace := int64(5)
+	for i := range containers {
+		if containers[i].Name == "" {
+			containers[i].Name = "app"
+		}
+		containers[i].Image = appImage
+		containers[i].TerminationMessagePath = "/dev/termination-log"
+		containers[i].ImagePullPolicy = corev1.PullAlways
+	}
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+		Spec: corev1.PodSpec{
+			NodeName: nodeName, Containers: containers, RestartPolicy: corev1.RestartPolicyAlways,
+			DNSPolicy: corev1.DNSClusterFirst, TerminationGracePeriodSeconds: &grace,
+		},
+	}
+}
+
+func running(p *corev1.Pod) bool { return p != nil && p.Status.Phase == corev1.PodRunning && ready(p) }
+
+func ready(p *corev1.Pod) bool {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+func gone(p *corev1.Pod) bool { return p == nil }

@@ -1,0 +1,85 @@
+// Command app is what containers run in the agent's tests: one program, one image, a few behaviours.
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+var behaviours = map[string]func(args []string){
+	"serve":  serve,
+	"exit":   func(args []string) { code, _ := strconv.Atoi(args[0]); os.Exit(code) },
+	"print":  func(args []string) { fmt.Println(strings.Join(args, " ")) },
+	"cat":    cat,
+	"env":    func([]string) { fmt.Println(strings.Join(os.Environ(), "\n")) },
+	"echo":   func([]string) { _, _ = io.Copy(os.Stdout, os.Stdin) },
+	"ignore": func([]string) { signal.Ignore(syscall.SIGTERM); select {} },
+	"sleep":  func(args []string) { d, _ := time.ParseDuration(args[0]); time.Sleep(d) },
+	"write":  func(args []string) { check(os.WriteFile(args[0], []byte(args[1]), 0o644)) },
+	"get":    get,
+	"crash":  func(args []string) { _ = os.WriteFile("/dev/termination-log", []byte("it broke"), 0o644); os.Exit(3) },
+}
+
+func main() {
+	args := os.Args[1:]
+	if len(args) == 0 {
+		args = []string{"serve"}
+	}
+	run, ok := behaviours[args[0]]
+	if !ok {
+		fmt.Fprintln(os.Stderr, "no such behaviour:", args[0])
+		os.Exit(2)
+	}
+	run(args[1:])
+}
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// serve answers each connection with the host's name, until SIGTERM.
+func serve([]string) {
+	lis, err := net.Listen("tcp", ":8080")
+	check(err)
+	name, _ := os.Hostname()
+	fmt.Println("serving as", name)
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	go func() {
+		<-term
+		fmt.Println("bye")
+		os.Exit(0)
+	}()
+	for {
+		conn, err := lis.Accept()
+		check(err)
+		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(name), name)
+		_ = conn.Close()
+	}
+}
+
+func get(args []string) {
+	conn, err := net.DialTimeout("tcp", args[0], 5*time.Second)
+	check(err)
+	_, _ = io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n")
+	_, err = io.Copy(os.Stdout, conn)
+	check(err)
+}
+
+func cat(args []string) {
+	for _, path := range args {
+		data, err := os.ReadFile(path)
+		check(err)
+		_, _ = os.Stdout.Write(data)
+	}
+}
