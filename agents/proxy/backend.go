@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
 	"karve.dev/karve/agents/proxy/dataplane"
+	"karve.dev/karve/agents/proxy/dataplane/ipvs"
 	"karve.dev/karve/agents/proxy/dataplane/nftables"
 )
 
@@ -35,9 +37,21 @@ var backends = []backend{
 		name:  "nftables",
 		probe: nftables.Probe,
 		open: func(ctx context.Context, o options) (dataplane.Dataplane, error) {
+			// An earlier process may have used IPVS, whose services would go on answering.
+			if err := ipvs.Retire(ctx, o.id); err != nil {
+				return nil, fmt.Errorf("retire IPVS services: %w", err)
+			}
 			return nftables.New(ctx, nftables.Config{Identity: o.id, Networks: o.networks, Logger: o.log})
 		},
 		clean: nftables.Cleanup,
+	},
+	{
+		name:  "ipvs",
+		probe: ipvs.Probe,
+		open: func(ctx context.Context, o options) (dataplane.Dataplane, error) {
+			return ipvs.New(ctx, ipvs.Config{Identity: o.id, Networks: o.networks, Logger: o.log})
+		},
+		clean: ipvs.Cleanup,
 	},
 }
 
@@ -69,9 +83,10 @@ func choose(name string) (backend, error) {
 
 // Cleanup removes everything that proxies of a cluster's node made in the kernel; with an empty node, of all the
 // cluster's nodes on this host. No proxy of theirs may run.
+// The table that remembers what IPVS has goes last.
 func Cleanup(ctx context.Context, cluster, node string) error {
 	var errs []error
-	for _, b := range backends {
+	for _, b := range slices.Backward(backends) {
 		if err := b.clean(ctx, dataplane.Identity{Cluster: cluster, Node: node}); err != nil {
 			errs = append(errs, fmt.Errorf("remove the rules of %s: %w", b.name, err))
 		}

@@ -163,7 +163,7 @@ func load(s *scenario) {
 	v := server(23, dataplane.TCP, s.pods...)
 	s.apply(v)
 	l := s.startLoad(v)
-	for i := range 30 {
+	for i := range 8 {
 		s.apply(server(23, dataplane.TCP, s.pods[i%3]), server(24, dataplane.TCP, s.pods[:i%4]...))
 		s.apply(server(23, dataplane.TCP, s.pods...))
 	}

@@ -32,12 +32,14 @@ type Dataplane struct {
 	helper *nftables.Helper
 	handle handle
 
-	loaded  bool
-	have    map[key]*virtual // this node's services as the kernel has them
-	claims  map[key]bool
-	state   dataplane.State // the newest
-	hosts   []netip.Addr    // on which node ports answer
-	checked time.Time       // when the kernel was last compared with have
+	loaded bool
+	have   map[key]*virtual // this node's services as the kernel has them
+	claims map[key]bool
+	// addresses are those on the cluster's interface.
+	addresses map[netip.Addr]bool
+	state     dataplane.State // the newest
+	hosts     []netip.Addr    // on which node ports answer
+	checked   time.Time       // when the kernel was last compared with have
 }
 
 var _ dataplane.Dataplane = (*Dataplane)(nil)
@@ -107,6 +109,13 @@ func (d *Dataplane) load(ctx context.Context, want map[key]*virtual) error {
 		return err
 	}
 	d.claims = claims
+	link, err := hostnet.Interface(d.config.Identity)
+	if err != nil {
+		return err
+	}
+	if d.addresses, err = ownedAddresses(link); err != nil {
+		return err
+	}
 	d.have, err = d.handle.read(ctx, func(k key) bool { return claims[k] || want[k] != nil })
 	d.loaded = err == nil
 	return err
@@ -145,11 +154,11 @@ func (d *Dataplane) letGo(ctx context.Context, want map[key]*virtual) error {
 	for k := range want {
 		still[k] = true
 	}
-	if err := d.removeAddresses(ctx, still); err != nil {
-		return err
-	}
 	if maps.Equal(still, d.claims) {
 		return nil
+	}
+	if err := d.removeAddresses(ctx, still); err != nil {
+		return err
 	}
 	d.claims = still
 	return d.helper.SetClaims(ctx, still, nil)
@@ -225,45 +234,43 @@ func (d *Dataplane) isHost(a netip.Addr) bool {
 
 // addAddresses puts the addresses of wanted services on the cluster's interface.
 func (d *Dataplane) addAddresses(want map[key]*virtual) error {
+	var missing []netip.Addr
+	for k := range want {
+		if !d.addresses[k.Addr] && !d.isHost(k.Addr) {
+			missing = append(missing, k.Addr)
+			d.addresses[k.Addr] = true
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
 	link, err := hostnet.Interface(d.config.Identity)
 	if err != nil {
 		return err
 	}
-	have, err := ownedAddresses(link)
-	if err != nil {
-		return err
-	}
-	for k := range want {
-		if have[k.Addr] || d.isHost(k.Addr) {
-			continue
-		}
-		have[k.Addr] = true
-		if err := addAddress(link, k.Addr); err != nil {
+	for _, a := range missing {
+		if err := addAddress(link, a); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// removeAddresses takes away those that neither this node nor another of the cluster on this host has services on.
+// removeAddresses takes away those that this node claimed, and on which neither it nor another node of the cluster on
+// this host has services any more. The node's DNS may have its address on the interface too.
 func (d *Dataplane) removeAddresses(ctx context.Context, still map[key]bool) error {
-	link, err := hostnet.Interface(d.config.Identity)
-	if err != nil {
-		return err
-	}
-	have, err := ownedAddresses(link)
-	if err != nil {
-		return err
-	}
+	needed := map[netip.Addr]bool{}
 	for k := range still {
-		delete(have, k.Addr)
+		needed[k.Addr] = true
 	}
-	if len(have) == 0 {
-		return nil
-	}
-	claimed := map[netip.Addr]bool{}
+	unused := map[netip.Addr]bool{}
 	for k := range d.claims {
-		claimed[k.Addr] = true
+		if d.addresses[k.Addr] && !needed[k.Addr] {
+			unused[k.Addr] = true
+		}
+	}
+	if len(unused) == 0 {
+		return nil
 	}
 	foreign, err := nftables.ForeignClaims(ctx, d.config.Identity)
 	if err != nil {
@@ -271,14 +278,15 @@ func (d *Dataplane) removeAddresses(ctx context.Context, still map[key]bool) err
 	}
 	for k, sameCluster := range foreign {
 		if sameCluster {
-			delete(have, k.Addr)
+			delete(unused, k.Addr)
 		}
 	}
-	for a := range have {
-		// Only what this node once claimed: the node's DNS has its address here too.
-		if !claimed[a] {
-			continue
-		}
+	link, err := hostnet.Interface(d.config.Identity)
+	if err != nil {
+		return err
+	}
+	for a := range unused {
+		delete(d.addresses, a)
 		if err := removeAddress(link, a); err != nil {
 			return err
 		}
