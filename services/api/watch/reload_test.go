@@ -2,7 +2,6 @@ package watch
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"time"
 
@@ -12,39 +11,46 @@ import (
 	"karve.dev/karve/services/api/store/memstore"
 )
 
-// breakable is a store whose watches can be broken and kept from beginning again.
+// breakable is a store whose first watch can be broken and kept from beginning again.
 type breakable struct {
 	store.Store
-	broken  chan struct{} // watches end
-	resumed chan struct{} // and begin again
+	broken  context.Context // the first watch ends with it
+	snap    context.CancelFunc
+	ended   chan struct{} // it has
+	resumed chan struct{} // and may begin again
 }
 
 func (b *breakable) Watch(ctx context.Context, prefix string, after int64, fn func([]store.Event, int64) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() {
-		select {
-		case <-b.broken:
-			cancel(errors.New("broken"))
-		case <-ctx.Done():
-		}
-	}()
+	if b.broken.Err() != nil {
+		return b.Store.Watch(ctx, prefix, after, fn)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(b.broken, cancel)()
 	err := b.Store.Watch(ctx, prefix, after, fn)
-	if context.Cause(ctx) != nil && ctx.Err() != nil {
+	if b.broken.Err() != nil {
+		close(b.ended)
 		<-b.resumed
 	}
 	return err
 }
 
+// breakNow breaks the watch and waits until it has ended.
+func (b *breakable) breakNow() {
+	b.snap()
+	<-b.ended
+}
+
 func newBreakable(t *testing.T) (*breakable, *Cache, *Collection) {
-	b := &breakable{Store: memstore.New(), broken: make(chan struct{}), resumed: make(chan struct{})}
+	b := &breakable{Store: memstore.New(), ended: make(chan struct{}), resumed: make(chan struct{})}
+	b.broken, b.snap = context.WithCancel(context.Background())
 	cache := New(Config{Store: b})
 	col, err := cache.Add(t.Context(), pods)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- cache.Run(ctx) }()
-	t.Cleanup(func() { cancel(); require.NoError(t, <-ended) })
+	t.Cleanup(func() { cancel(); b.snap(); require.NoError(t, <-ended) })
 	<-cache.Ready()
 	return b, cache, col
 }
@@ -62,9 +68,8 @@ func TestCacheResumesWhereItWas(t *testing.T) {
 	require.NoError(t, err)
 	watcher, err := col.Watch(t.Context(), WatchOptions{Since: since})
 	require.NoError(t, err)
-	close(b.broken)
+	b.breakNow()
 	commit(t, b, store.Op{Key: key("a", "one"), Expected: -1}, store.Op{Key: key("a", "two"), Value: pod{}.seal()})
-	b.broken = make(chan struct{})
 	close(b.resumed)
 	events, err := watcher.Next(t.Context())
 	require.NoError(t, err)
@@ -81,11 +86,10 @@ func TestCacheLoadsAnewWhenHistoryIsGone(t *testing.T) {
 	require.NoError(t, err)
 	watcher, err := col.Watch(t.Context(), WatchOptions{Since: since})
 	require.NoError(t, err)
-	close(b.broken)
+	b.breakNow()
 	commit(t, b, store.Op{Key: key("a", "one"), Expected: -1})
 	last := commit(t, b, store.Op{Key: key("a", "two"), Value: pod{}.seal()})
 	require.NoError(t, b.Compact(t.Context(), last))
-	b.broken = make(chan struct{})
 	close(b.resumed)
 	_, err = watcher.Next(t.Context())
 	require.ErrorIs(t, err, ErrExpired)
