@@ -5,9 +5,12 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	schedulerv1 "karve.dev/karve/gen/go/karve/scheduler/v1"
+	"karve.dev/karve/internal/apierr"
+	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/services/scheduler/framework"
 	"karve.dev/karve/services/scheduler/snapshot"
 )
@@ -20,6 +23,9 @@ type question struct {
 
 // Explain says, per node, why a pod does not fit or how it scores, as things stand now.
 func (s *Scheduler) Explain(ctx context.Context, req *schedulerv1.ExplainRequest) (*schedulerv1.ExplainResponse, error) {
+	if err := s.mayRead(ctx, req.GetNamespace(), req.GetName()); err != nil {
+		return nil, err
+	}
 	pod, ok := s.pods.Get(req.GetNamespace(), req.GetName())
 	if !ok {
 		return nil, status.Errorf(codes.NotFound, "pods %q not found in namespace %q", req.GetName(), req.GetNamespace())
@@ -31,6 +37,27 @@ func (s *Scheduler) Explain(ctx context.Context, req *schedulerv1.ExplainRequest
 		return nil, status.FromContextError(ctx.Err()).Err()
 	}
 	return <-q.answer, nil
+}
+
+// mayRead asks the API whether the caller may get the pod: an explanation shows as much.
+func (s *Scheduler) mayRead(ctx context.Context, namespace, name string) error {
+	user, ok := identity.UserFrom(ctx)
+	if !ok {
+		if user, ok = identity.Peer(ctx); !ok {
+			return status.Error(codes.Unauthenticated, "Explain needs a client certificate or a token")
+		}
+	}
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User: user.Name, Groups: user.Groups, UID: user.UID,
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: namespace, Name: name, Verb: "get", Resource: "pods", Version: "v1"},
+	}}
+	if err := s.cfg.Client.Create(ctx, review); err != nil {
+		return apierr.ToGRPC(err)
+	}
+	if !review.Status.Allowed {
+		return status.Errorf(codes.PermissionDenied, "pods %q is forbidden: user %q cannot get resource \"pods\" in the namespace %q", name, user.Name, namespace)
+	}
+	return nil
 }
 
 // explain runs in the loop.
