@@ -14,8 +14,13 @@ import (
 	"karve.dev/karve/services/api/store"
 )
 
-// progressDelay is how long a watch on an external etcd waits for events to bring it to a revision before it asks.
-const progressDelay = 5 * time.Millisecond
+// A watch that is behind a revision which a reader may wait for asks etcd how far it has come, and again while etcd
+// does not tell, as when the watch has not caught up with history. Over the network it first gives events a moment
+// to bring it there.
+const (
+	progressDelay = 5 * time.Millisecond
+	progressRetry = 20 * time.Millisecond
+)
 
 // handler is what a Watch calls.
 type handler func(events []store.Event, revision int64) error
@@ -48,6 +53,8 @@ func (s *Store) watchMember(ctx context.Context, prefix string, after int64, at 
 	if err != nil {
 		return err
 	}
+	retry := time.NewTimer(progressRetry)
+	defer retry.Stop()
 	for {
 		select {
 		case resp := <-stream.Chan():
@@ -59,13 +66,26 @@ func (s *Store) watchMember(ctx context.Context, prefix string, after int64, at 
 				return err
 			}
 		case <-at.behind:
-			stream.RequestProgress(id)
+			at.hurry(stream, id, retry)
+		case <-retry.C:
+			at.hurry(stream, id, retry)
 		case <-s.member.stopped():
 			return context.Canceled
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+// hurry asks for the watch's progress unless it has come far enough, or events are waiting that may bring it there.
+func (p *place) hurry(stream mvcc.WatchStream, id mvcc.WatchID, retry *time.Timer) {
+	if p.seen.Load() >= p.wanted.Load() {
+		return
+	}
+	if len(stream.Chan()) == 0 {
+		stream.RequestProgress(id)
+	}
+	retry.Reset(progressRetry)
 }
 
 // drainEvents is how many events a batch is made of at most, about.
@@ -113,12 +133,15 @@ func (s *Store) watchClient(ctx context.Context, prefix string, after int64, at 
 				return err
 			}
 		case <-at.behind:
-			wait = time.After(progressDelay)
+			if wait == nil {
+				wait = time.After(progressDelay)
+			}
 		case <-wait:
 			if wait = nil; at.seen.Load() < at.wanted.Load() {
 				if err := s.client.RequestProgress(ctx); err != nil {
 					return err
 				}
+				wait = time.After(progressRetry)
 			}
 		case <-ctx.Done():
 			return ctx.Err()
