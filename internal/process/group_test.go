@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,12 +19,29 @@ import (
 	"go.uber.org/zap"
 )
 
-// journal is a component that writes down its start and stop.
-func journal(lines *[]string, name string, ready func(context.Context) error) Component {
+// diary is what components write down about their start and stop.
+type diary struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (d *diary) add(line string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lines = append(d.lines, line)
+}
+
+func (d *diary) read() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.lines)
+}
+
+func journal(d *diary, name string, ready func(context.Context) error) Component {
 	return Component{Name: name, WaitReady: ready, Run: func(ctx context.Context) error {
-		*lines = append(*lines, "start "+name)
+		d.add("start " + name)
 		<-ctx.Done()
-		*lines = append(*lines, "stop "+name)
+		d.add("stop " + name)
 		return nil
 	}}
 }
@@ -40,22 +59,22 @@ func after(d time.Duration) func(context.Context) error {
 
 func TestComponentsStartInOrderAndStopInReverse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var lines []string
+		var d diary
 		h := NewHealth()
 		g := NewGroup(h, zap.NewNop())
-		g.Add(journal(&lines, "api", after(time.Second)))
-		g.Add(journal(&lines, "scheduler", after(time.Second)))
-		g.Add(journal(&lines, "node", nil))
+		g.Add(journal(&d, "api", after(time.Second)))
+		g.Add(journal(&d, "scheduler", after(time.Second)))
+		g.Add(journal(&d, "node", nil))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- g.Run(ctx) }()
 		synctest.Wait()
-		require.Equal(t, []string{"start api"}, lines)
+		require.Equal(t, []string{"start api"}, d.read())
 		require.ErrorContains(t, h.Err(), "api is starting")
 		require.NoError(t, h.Wait(t.Context()))
 		cancel()
 		require.NoError(t, <-done)
-		require.Equal(t, []string{"start api", "start scheduler", "start node", "stop node", "stop scheduler", "stop api"}, lines)
+		require.Equal(t, []string{"start api", "start scheduler", "start node", "stop node", "stop scheduler", "stop api"}, d.read())
 		require.Equal(t, Stopped, h.List()[0].State)
 	})
 }
@@ -67,15 +86,15 @@ func TestTheFirstFailureStopsAllAndIsNamed(t *testing.T) {
 		"ended unexpectedly": func(context.Context) error { return nil },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			var lines []string
+			var d diary
 			h := NewHealth()
 			g := NewGroup(h, zap.NewNop())
-			g.Add(journal(&lines, "api", nil))
+			g.Add(journal(&d, "api", nil))
 			g.Add(Component{Name: "gateway", Run: run, WaitReady: after(time.Hour)})
-			g.Add(journal(&lines, "node", nil))
+			g.Add(journal(&d, "node", nil))
 			err := g.Run(t.Context())
 			require.ErrorContains(t, err, "gateway: "+name)
-			require.Equal(t, []string{"start api", "stop api"}, lines)
+			require.Equal(t, []string{"start api", "stop api"}, d.read())
 			require.Equal(t, Failing, h.List()[1].State)
 			require.ErrorContains(t, h.Err(), name)
 		})
@@ -84,33 +103,33 @@ func TestTheFirstFailureStopsAllAndIsNamed(t *testing.T) {
 
 func TestAComponentThatHangsDoesNotKeepTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var lines []string
+		var d diary
 		g := NewGroup(NewHealth(), zap.NewNop())
 		hang := make(chan struct{})
-		g.Add(journal(&lines, "api", nil))
+		g.Add(journal(&d, "api", nil))
 		g.Add(Component{Name: "stuck", Run: func(context.Context) error { <-hang; return nil }})
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		require.NoError(t, g.Run(ctx))
 		close(hang)
-		require.Equal(t, []string{"start api", "stop api"}, lines)
+		require.Equal(t, []string{"start api", "stop api"}, d.read())
 	})
 }
 
 func TestBackgroundComponentsBecomeReadyByThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var lines []string
+		var d diary
 		h := NewHealth()
 		g := NewGroup(h, zap.NewNop())
-		slow := journal(&lines, "slow", after(time.Minute))
+		slow := journal(&d, "slow", after(time.Minute))
 		slow.Background = true
 		g.Add(slow)
-		g.Add(journal(&lines, "next", nil))
+		g.Add(journal(&d, "next", nil))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- g.Run(ctx) }()
 		synctest.Wait()
-		require.Len(t, lines, 2)
+		require.Len(t, d.read(), 2)
 		h.Set("next", Failing, "lost the API")
 		require.ErrorContains(t, h.Err(), "next is failing: lost the API")
 		h.Set("next", Ready, "")
