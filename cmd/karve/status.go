@@ -142,7 +142,7 @@ func showNodes(ctx context.Context, dir cluster.Dir) (ready bool, err error) {
 		n := &nodes.Items[i]
 		state, reason := nodeState(n)
 		ready = ready && state == "ready"
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n.Name, state, n.Spec.PodCIDR, n.Annotations["karve.dev/service-dataplane"], reason)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n.Name, state, n.Spec.PodCIDR, n.Labels["karve.dev/service-dataplane"], reason)
 	}
 	return ready, w.Flush()
 }

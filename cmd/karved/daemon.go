@@ -23,6 +23,7 @@ import (
 	"karve.dev/karve/internal/process"
 	"karve.dev/karve/internal/transport"
 	"karve.dev/karve/services/api"
+	"karve.dev/karve/services/api/openapi"
 	"karve.dev/karve/services/api/store/etcdstore"
 )
 
@@ -122,7 +123,7 @@ func (d *daemon) wireAPI() error {
 	var err error
 	d.nodes = newNodeDialer(d.identity.ClientTLS(apiUser))
 	d.api, err = api.New(api.Config{
-		Store: d.store, Tokens: d.identity.Tokens, Nodes: d.nodes,
+		Store: d.store, Tokens: d.identity.Tokens, OpenAPI: openapi.Document, Nodes: d.nodes,
 		Metrics: d.metrics, Gatherer: d.metrics, Log: d.log.Named("api"),
 	})
 	if err != nil {

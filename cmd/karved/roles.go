@@ -8,5 +8,4 @@ func (r role) command() *cobra.Command { return nil }
 
 var roles []role
 
-func issueCommand() *cobra.Command   { return &cobra.Command{Use: "issue"} }
-func cleanupCommand() *cobra.Command { return &cobra.Command{Use: "cleanup", RunE: func(*cobra.Command, []string) error { return nil }} }
+func issueCommand() *cobra.Command { return &cobra.Command{Use: "issue"} }
