@@ -18,12 +18,13 @@ import (
 
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/events"
+	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/internal/informer"
 	"karve.dev/karve/services/api/apitest"
 )
 
 // controllers is who the service is.
-var controllers = apitest.Admin
+var controllers = identity.User{Name: identity.UserControllers}
 
 type cluster struct {
 	*testing.T

@@ -17,12 +17,13 @@ import (
 
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/events"
+	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/internal/informer"
 	"karve.dev/karve/services/api/apitest"
 )
 
 // controllers is who the service is.
-var controllers = apitest.Admin
+var controllers = identity.User{Name: identity.UserControllers}
 
 // cluster is an API service with the replication service and a stand-in for nodes.
 type cluster struct {
