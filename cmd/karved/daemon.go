@@ -120,10 +120,14 @@ func (d *daemon) recorder(user identity.User, component, node string) *events.Re
 }
 
 func (d *daemon) wireAPI() error {
-	var err error
+	advertise, err := d.advertise()
+	if err != nil {
+		return err
+	}
 	d.nodes = newNodeDialer(d.identity.ClientTLS(apiUser))
 	d.api, err = api.New(api.Config{
-		Store: d.store, Tokens: d.identity.Tokens, OpenAPI: openapi.Document, Nodes: d.nodes,
+		Store: d.store, EncryptionKeys: d.dir.EncryptionKeys(), Tokens: d.identity.Tokens, OpenAPI: openapi.Document, Nodes: d.nodes,
+		ServiceCIDRs: []netip.Prefix{d.settings.ServiceCIDR}, Advertise: advertise,
 		Metrics: d.metrics, Gatherer: d.metrics, Log: d.log.Named("api"),
 	})
 	if err != nil {

@@ -38,6 +38,14 @@ func (d *daemon) wireGateway() error {
 	if err != nil {
 		return fmt.Errorf("listen for the REST API: %w", err)
 	}
+	listeners := []net.Listener{lis}
+	if _, port, err := net.SplitHostPort(d.settings.Listen); err == nil && onLoopback(d.settings.Listen) {
+		inside, err := listenAhead(net.JoinHostPort(d.insideAddr().String(), port))
+		if err != nil {
+			return fmt.Errorf("listen for the REST API, for pods: %w", err)
+		}
+		listeners = append(listeners, inside)
+	}
 	g, err := gateway.New(gateway.Config{
 		API: d.server.Conn(gatewayUser), TLS: d.identity.ServerTLS(d.serverNames("karve-gateway")),
 		Version: version.Info(), Metrics: d.metrics, Logger: d.log.Named("gateway"),
@@ -47,9 +55,9 @@ func (d *daemon) wireGateway() error {
 	}
 	d.group.Add(process.Component{
 		Name: "gateway", Background: true,
-		Run: func(ctx context.Context) error { return g.Serve(ctx, lis) },
+		Run: func(ctx context.Context) error { return g.Serve(ctx, listeners...) },
 		WaitReady: func(ctx context.Context) error {
-			if err := g.Sync(ctx); err != nil {
+			if err := g.WaitReady(ctx); err != nil {
 				return err
 			}
 			d.step("REST API")

@@ -115,6 +115,9 @@ func (d Dir) PKI() string { return d.file("pki") }
 // Etcd holds the store.
 func (d Dir) Etcd() string { return d.file("etcd") }
 
+// EncryptionKeys holds what Secrets are encrypted with.
+func (d Dir) EncryptionKeys() string { return d.file("encryption.json") }
+
 // Node holds what the agents of a node keep.
 func (d Dir) Node(name string) string { return d.file("nodes", name) }
 

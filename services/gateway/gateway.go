@@ -134,10 +134,20 @@ func (g *Gateway) Run(ctx context.Context) error {
 	return g.Serve(ctx, lis)
 }
 
-// Serve accepts TLS connections on lis, which it closes, until ctx ends. A gateway serves once: when ctx ends, watches
+// WaitReady blocks until the gateway knows what the API serves.
+func (g *Gateway) WaitReady(ctx context.Context) error {
+	select {
+	case <-g.kinds.ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Serve accepts TLS connections on each lis, which it closes, until ctx ends. A gateway serves once: when ctx ends, watches
 // and streams end at once, other requests may finish within two seconds, and everything it started has ended when it
 // returns.
-func (g *Gateway) Serve(ctx context.Context, lis net.Listener) error {
+func (g *Gateway) Serve(ctx context.Context, lis ...net.Listener) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.Sync(ctx) })
 	group.Go(func() error { return g.serveHTTP(ctx, lis) })
