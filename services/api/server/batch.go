@@ -110,7 +110,14 @@ func (b *batched) plan(ctx context.Context, s *Server, fresh bool) bool {
 	}
 	b.request.Default(out.Next)
 	b.op.Value, *b.err = codec.Encode(b.request.GroupVersionKind, out.Next)
-	return *b.err == nil && !bytes.Equal(b.op.Value, it.value)
+	if *b.err != nil {
+		return false
+	}
+	if !bytes.Equal(b.op.Value, it.value) {
+		return true
+	}
+	// That nothing changes is only certain of the newest object.
+	return cached && b.plan(ctx, s, true)
 }
 
 // commitBatch commits what is pending. A change that lost a race is planned again with the newest object.

@@ -32,57 +32,53 @@ type changed struct {
 // newest. fn may be called several times and may keep or change old. A change that changes nothing is not stored.
 func (s *Server) modify(ctx context.Context, r *request, dryRun bool, fn func(old registry.Object) (Outcome, error)) (changed, error) {
 	it, cached, err := s.recent(ctx, r)
-	for try := 1; err == nil; try++ {
-		var done changed
-		var retry error
-		done, retry, err = s.attempt(ctx, r, it, dryRun, fn)
-		if err == nil && retry == nil {
-			return done, nil
-		}
-		if err != nil && !cached {
-			return changed{}, err
+	for err == nil {
+		done, raced, refusal := s.attempt(ctx, r, it, dryRun, fn)
+		// Neither a refusal nor "nothing changes" is certain of an object that may not be the newest.
+		certain := !cached || refusal == nil && done.entry == nil
+		if certain && !raced {
+			return done, refusal
 		}
 		if ctx.Err() != nil {
 			return changed{}, ctx.Err()
 		}
-		refusal := err
 		var fresh item
-		if fresh, err = s.fetch(ctx, r); err == nil && refusal != nil && fresh.revision == it.revision {
-			return changed{}, refusal
+		if fresh, err = s.fetch(ctx, r); err == nil && !raced && fresh.revision == it.revision {
+			return done, refusal
 		}
 		it, cached = fresh, false
 	}
 	return changed{}, err
 }
 
-// attempt tries to change the object as it stands. Retry is set when somebody else was faster.
-func (s *Server) attempt(ctx context.Context, r *request, it item, dryRun bool, fn func(old registry.Object) (Outcome, error)) (done changed, retry, err error) {
+// attempt tries to change the object as it stands. Raced tells that somebody else was faster.
+func (s *Server) attempt(ctx context.Context, r *request, it item, dryRun bool, fn func(old registry.Object) (Outcome, error)) (done changed, raced bool, err error) {
 	base := item{value: it.value, revision: it.revision}
 	old, err := base.object(r.Kind)
 	if err != nil {
-		return done, nil, err
+		return done, false, err
 	}
 	out, err := fn(old)
 	if err != nil {
-		return done, nil, err
+		return done, false, err
 	}
 	if !out.Remove && finished(out.Next) {
 		out.Remove = true
 	}
 	side, err := s.planChange(ctx, r, out, it)
 	if err != nil {
-		return done, nil, err
+		return done, false, err
 	}
 	value, err := codec.Encode(r.GroupVersionKind, out.Next)
 	if err != nil {
-		return done, nil, apierrors.NewInternalError(err)
+		return done, false, apierrors.NewInternalError(err)
 	}
 	if !out.Remove && bytes.Equal(value, it.value) {
-		return changed{item: it}, nil, nil
+		return changed{item: it}, false, nil
 	}
 	done = changed{item: item{value: value, revision: it.revision, obj: out.Next}, removed: out.Remove}
 	if dryRun {
-		return done, nil, nil
+		return done, false, nil
 	}
 	op := store.Op{Key: r.key(), Value: value, Expected: it.revision}
 	if out.Remove {
@@ -93,16 +89,16 @@ func (s *Server) attempt(ctx context.Context, r *request, it item, dryRun bool, 
 	if errors.As(err, &failed) {
 		if failed.Index > 0 {
 			// A hook lost a race: let it see what the others have taken.
-			return done, err, s.Sync(ctx)
+			return done, true, s.Sync(ctx)
 		}
-		return done, err, nil
+		return done, true, nil
 	}
 	if err != nil {
-		return done, nil, fmt.Errorf("store %s: %w", r.Resource, err)
+		return done, false, fmt.Errorf("store %s: %w", r.Resource, err)
 	}
 	done.revision = revision
 	out.Next.SetResourceVersion(codec.FormatRevision(revision))
-	return done, nil, nil
+	return done, false, nil
 }
 
 func (s *Server) planChange(ctx context.Context, r *request, out Outcome, it item) ([]store.Op, error) {
