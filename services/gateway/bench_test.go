@@ -91,3 +91,33 @@ func BenchmarkWatchEvents(b *testing.B) {
 	close(api.events)
 	<-done
 }
+
+// BenchmarkClusterGet measures GETs of a pod through the gateway and the real API service over TLS on loopback, client
+// included.
+func BenchmarkClusterGet(b *testing.B) {
+	w := cluster(b)
+	pod := `{"kind":"Pod","apiVersion":"v1","metadata":{"name":"web"},"spec":{"containers":[{"name":"app","image":"my-app"}]}}`
+	res, body := w.do(b, "POST", "/api/v1/namespaces/default/pods", pod, "Content-Type: application/json")
+	require.Equal(b, 201, res.StatusCode, body)
+	for name, accept := range map[string]string{"json": "application/json", "protobuf": "application/vnd.kubernetes.protobuf"} {
+		b.Run(name, func(b *testing.B) {
+			client := w.keys.httpClient(b, true, true)
+			b.ReportAllocs()
+			b.SetParallelism(16)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					req, _ := http.NewRequest("GET", w.url+podPath, nil)
+					req.Header.Set("Accept", accept)
+					res, err := client.Do(req)
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					_, _ = io.Copy(io.Discard, res.Body)
+					res.Body.Close()
+				}
+			})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "gets/s")
+		})
+	}
+}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/metadata"
@@ -38,6 +40,14 @@ type peer struct {
 	md       metadata.MD
 	notAfter time.Time
 	err      error
+	// latest is what the connection's latest request with a token became: a client keeps its token for long.
+	latest atomic.Pointer[bearing]
+}
+
+// bearing is a token as metadata, together with the connection's certificate.
+type bearing struct {
+	token string
+	md    metadata.MD
 }
 
 type peerKey struct{}
@@ -46,14 +56,10 @@ func (v *verifier) connContext(ctx context.Context, _ net.Conn) context.Context 
 	return context.WithValue(ctx, peerKey{}, &peer{})
 }
 
-// caller returns the metadata that names the owner of the request's client certificate, nil when it has none.
-func (v *verifier) caller(r *http.Request) (metadata.MD, error) {
+// caller returns the metadata that names the owner of the connection's client certificate, nil when it has none.
+func (v *verifier) caller(p *peer, r *http.Request) (metadata.MD, error) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return nil, nil
-	}
-	p, ok := r.Context().Value(peerKey{}).(*peer)
-	if !ok {
-		p = &peer{}
 	}
 	p.once.Do(func() { v.verify(p, r.TLS.PeerCertificates) })
 	if p.err == nil && time.Now().After(p.notAfter) {
@@ -76,6 +82,10 @@ func (v *verifier) verify(p *peer, certs []*x509.Certificate) {
 		p.err = apierrors.NewUnauthorized("the client certificate is not valid for this cluster: " + err.Error())
 		return
 	}
+	if !printable(leaf.Subject.CommonName) || !printable(strings.Join(leaf.Subject.Organization, "")) {
+		p.err = apierrors.NewUnauthorized("the client certificate's subject has characters other than printable ASCII")
+		return
+	}
 	p.notAfter = leaf.NotAfter
 	p.md = metadata.MD{keyRemoteUser: {leaf.Subject.CommonName}}
 	if groups := leaf.Subject.Organization; len(groups) > 0 {
@@ -86,31 +96,48 @@ func (v *verifier) verify(p *peer, certs []*x509.Certificate) {
 // forward returns ctx with the request's credentials as outgoing metadata. Nothing else of the client's headers becomes
 // metadata, so no client can claim to be somebody.
 func (v *verifier) forward(ctx context.Context, r *http.Request) (context.Context, error) {
-	bearer := bearerOf(r)
-	md, err := v.caller(r)
+	p, ok := r.Context().Value(peerKey{}).(*peer)
+	if !ok {
+		p = &peer{}
+	}
+	token := bearerOf(r)
+	md, err := v.caller(p, r)
 	if err != nil {
-		if bearer == "" {
+		if token == "" {
 			return nil, err
 		}
 		md = nil
 	}
-	if bearer == "" && !impersonates(r.Header) {
-		if md == nil {
-			return ctx, nil
+	if token != "" {
+		if md, err = p.withToken(md, token); err != nil {
+			return nil, err
 		}
-		return metadata.NewOutgoingContext(ctx, md), nil
 	}
-	out := make(metadata.MD, len(md)+2)
-	for k, values := range md {
-		out[k] = values
+	if impersonates(r.Header) {
+		if md, err = withImpersonation(md, r.Header); err != nil {
+			return nil, err
+		}
 	}
-	if bearer != "" {
-		out[keyAuthorization] = []string{"Bearer " + bearer}
+	if md == nil {
+		return ctx, nil
 	}
-	if err := addImpersonation(out, r.Header); err != nil {
-		return nil, err
+	return metadata.NewOutgoingContext(ctx, md), nil
+}
+
+func (p *peer) withToken(md metadata.MD, token string) (metadata.MD, error) {
+	if known := p.latest.Load(); known != nil && known.token == token {
+		return known.md, nil
 	}
-	return metadata.NewOutgoingContext(ctx, out), nil
+	if !printable(token) {
+		return nil, apierrors.NewUnauthorized("the bearer token has characters other than printable ASCII")
+	}
+	out := maps.Clone(md)
+	if out == nil {
+		out = metadata.MD{}
+	}
+	out[keyAuthorization] = []string{"Bearer " + token}
+	p.latest.Store(&bearing{token, out})
+	return out, nil
 }
 
 func bearerOf(r *http.Request) string {
@@ -131,21 +158,24 @@ func impersonates(h http.Header) bool {
 	return false
 }
 
-// addImpersonation forwards Impersonate-User, -Group, -Uid and -Extra-<key> as metadata of the same names.
-func addImpersonation(md metadata.MD, h http.Header) error {
-	for k, values := range h {
-		if strings.HasPrefix(k, impersonate) {
-			md[strings.ToLower(k)] = values
-		}
+// withImpersonation adds Impersonate-User, -Group, -Uid and -Extra-<key> as metadata of the same names.
+func withImpersonation(md metadata.MD, h http.Header) (metadata.MD, error) {
+	out := maps.Clone(md)
+	if out == nil {
+		out = metadata.MD{}
 	}
-	for _, values := range md {
+	for name, values := range h {
+		if !strings.HasPrefix(name, impersonate) {
+			continue
+		}
 		for _, value := range values {
 			if !printable(value) {
-				return apierrors.NewBadRequest("a credential or impersonation header has characters other than printable ASCII")
+				return nil, apierrors.NewBadRequest("the header " + name + " has characters other than printable ASCII")
 			}
 		}
+		out[strings.ToLower(name)] = values
 	}
-	return nil
+	return out, nil
 }
 
 // printable reports whether a value can be sent as gRPC metadata.

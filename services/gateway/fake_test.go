@@ -197,6 +197,11 @@ func newPKI(t testing.TB) *pki {
 	t.Helper()
 	c, err := identity.LoadOrCreate(t.TempDir(), identity.Options{Name: "test"})
 	require.NoError(t, err)
+	return pkiOf(t, c)
+}
+
+func pkiOf(t testing.TB, c *identity.Cluster) *pki {
+	t.Helper()
 	leaf, err := c.Issue(identity.ClientSpec(identity.User{Name: "kubernetes-admin", Groups: []string{identity.GroupMasters}}))
 	require.NoError(t, err)
 	k := &pki{cluster: c, admin: leaf, roots: x509.NewCertPool()}

@@ -95,8 +95,10 @@ func (g *Gateway) dispatch(w *response, r *http.Request, target *route.Target) {
 		g.serveResource(w, r, target)
 	case route.MethodNotAllowed:
 		g.fail(w, r, errMethod)
-	default:
+	case route.NotResource:
 		g.servePath(w, r)
+	default:
+		g.servePathAs(w, r, nil)
 	}
 }
 

@@ -14,8 +14,11 @@ import (
 	"karve.dev/karve/services/gateway/media"
 )
 
+// pathHandler answers at a path that names no resource. The context carries the caller's credentials.
+type pathHandler func(*Gateway, *response, *http.Request, context.Context)
+
 // paths are what is served besides resources and discovery. Each also answers below its own path.
-var paths = map[string]func(*Gateway, *response, *http.Request, context.Context){
+var paths = map[string]pathHandler{
 	"version": (*Gateway).serveVersion,
 	"healthz": (*Gateway).serveHealth,
 	"livez":   (*Gateway).serveHealth,
@@ -29,8 +32,19 @@ var paths = map[string]func(*Gateway, *response, *http.Request, context.Context)
 
 const notFound = "404 page not found\n"
 
-// servePath serves paths that name no resource, when the API service lets the caller.
+// servePath serves paths that name no resource.
 func (g *Gateway) servePath(w *response, r *http.Request) {
+	g.servePathAs(w, r, paths[firstSegment(r.URL.Path)])
+}
+
+func firstSegment(path string) string {
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return first
+}
+
+// servePathAs calls serve when the API service lets the caller. Where nothing is served, serve is nil: only who may ask
+// learns that.
+func (g *Gateway) servePathAs(w *response, r *http.Request, serve pathHandler) {
 	path := r.URL.Path
 	ctx, err := g.credentials.forward(r.Context(), r)
 	if err != nil {
@@ -39,15 +53,13 @@ func (g *Gateway) servePath(w *response, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.cfg.RequestTimeout)
 	defer cancel()
-	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	_, err = g.system.Authorize(ctx, &systemv1.AuthorizeRequest{Path: path, Verb: verbOf(r.Method)})
-	if err != nil && !(probes[first] && unreachable(err)) {
+	if err != nil && !(probes[firstSegment(path)] && unreachable(err)) {
 		g.fail(w, r, err)
 		return
 	}
-	serve, ok := paths[first]
 	switch {
-	case !ok:
+	case serve == nil:
 		plain(w, http.StatusNotFound, notFound)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		g.fail(w, r, errMethod)

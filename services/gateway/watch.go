@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -31,9 +32,18 @@ type watch struct {
 	w    *response
 	call *call
 	// format is how events are written; headers are sent when it is settled.
-	format  media.Type
-	scratch []byte
+	format media.Type
 }
+
+// eventBuffers hold the frames of a batch while they are written: one write a batch makes the fewest HTTP/2 frames, and
+// an idle watch holds no buffer.
+var eventBuffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, 16<<10)
+	return &b
+}}
+
+// maxEvents is how much of a batch is written at once.
+const maxEvents = 64 << 10
 
 // headerEncoding is the header in which the API service may say that a kind has no protobuf form ("json").
 const headerEncoding = "encoding"
@@ -74,10 +84,8 @@ func (g *Gateway) serveWatch(w *response, c *call) {
 			return
 		}
 		s.start()
-		for _, ev := range res.GetEvents() {
-			if err := s.write(ev); err != nil {
-				return
-			}
+		if err := s.write(res.GetEvents()); err != nil {
+			return
 		}
 		w.Flush()
 	}
@@ -116,29 +124,45 @@ func (s *watch) start() {
 	s.w.Flush()
 }
 
-// write frames one event around the object's bytes as the API service encoded them.
-func (s *watch) write(ev *apiv1.WatchEvent) error {
+// write sends a batch of events.
+func (s *watch) write(events []*apiv1.WatchEvent) error {
+	buf := eventBuffers.Get().(*[]byte)
+	defer eventBuffers.Put(buf)
+	out := (*buf)[:0]
+	for _, ev := range events {
+		var err error
+		if out, err = s.append(out, ev); err != nil {
+			return err
+		}
+		if len(out) >= maxEvents {
+			if _, err := s.w.Write(out); err != nil {
+				return err
+			}
+			out = out[:0]
+		}
+	}
+	if cap(out) <= 2*maxEvents {
+		*buf = out
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	_, err := s.w.Write(out)
+	return err
+}
+
+// append frames one event around the object's bytes as the API service encoded them.
+func (s *watch) append(out []byte, ev *apiv1.WatchEvent) ([]byte, error) {
 	obj := ev.GetObject()
 	data := obj.GetData()
 	protobuf := obj.GetEncoding() == apiv1.Encoding_ENCODING_PROTOBUF
 	if protobuf != (s.format == media.Protobuf) {
-		return fmt.Errorf("event of %s in encoding %s on a watch of %s", obj.GetKind(), obj.GetEncoding(), s.format)
+		return nil, fmt.Errorf("event of %s in encoding %s on a watch of %s", obj.GetKind(), obj.GetEncoding(), s.format)
 	}
 	if n := len(data); !protobuf && n > 0 && data[n-1] == '\n' {
 		data = data[:n-1]
 	}
-	head, tail := media.EventFrame(s.scratch[:0], s.format, ev)
-	if protobuf {
-		s.scratch = head
-	}
-	if _, err := s.w.Write(head); err != nil {
-		return err
-	}
-	if _, err := s.w.Write(data); err != nil {
-		return err
-	}
-	_, err := s.w.Write(tail)
-	return err
+	return media.AppendEvent(out, s.format, ev.GetType(), obj, data), nil
 }
 
 // endWatch ends a watch. A refusal that comes before anything was sent becomes the HTTP status. Later a Status of the
@@ -162,6 +186,6 @@ func (g *Gateway) endWatch(ctx context.Context, s *watch, err error) {
 		ev.Object.Data, err = json.Marshal(&st)
 	}
 	if err == nil {
-		_ = s.write(ev)
+		_ = s.write([]*apiv1.WatchEvent{ev})
 	}
 }

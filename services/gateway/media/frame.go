@@ -105,26 +105,26 @@ func eachField(b []byte, visit func(protowire.Number, []byte) error) error {
 var eventNames = [...]string{"", "ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"}
 
 // jsonHeads begin the frame of an event.
-var jsonHeads = func() (heads [len(eventNames)][]byte) {
+var jsonHeads = func() (heads [len(eventNames)]string) {
 	for i, name := range eventNames {
-		heads[i] = []byte(`{"type":"` + name + `","object":`)
+		heads[i] = `{"type":"` + name + `","object":`
 	}
 	return heads
 }()
 
-var jsonTail = []byte("}\n")
+const jsonTail = "}\n"
 
-// EventFrame returns what to write before and after an event's object bytes in a watch of type t. A protobuf head is
-// written into buf when it fits; neither may be changed.
-func EventFrame(buf []byte, t Type, ev *apiv1.WatchEvent) (head, tail []byte) {
-	kind := ev.GetType()
+// AppendEvent appends an event with an object's bytes, framed for a watch of type t.
+func AppendEvent(b []byte, t Type, kind apiv1.WatchEvent_Type, obj *apiv1.Object, data []byte) []byte {
 	if int(kind) >= len(eventNames) || kind < 0 {
 		kind = apiv1.WatchEvent_TYPE_UNSPECIFIED
 	}
-	if t != Protobuf {
-		return jsonHeads[kind], jsonTail
+	if t == Protobuf {
+		return appendProtobufEvent(b, eventNames[kind], obj, data)
 	}
-	return protobufEvent(buf, eventNames[kind], ev.GetObject())
+	b = append(b, jsonHeads[kind]...)
+	b = append(b, data...)
+	return append(b, jsonTail...)
 }
 
 // Field numbers of meta/v1 WatchEvent and runtime.RawExtension.
@@ -133,22 +133,23 @@ const (
 	extensionRaw           = 1
 )
 
-// protobufEvent writes: length, WatchEvent{type, object: RawExtension{raw: envelope}}. Each length is known before its
-// content is written, from the inside out.
-func protobufEvent(buf []byte, name string, obj *apiv1.Object) (head, tail []byte) {
-	size := len(obj.GetData())
+// appendProtobufEvent writes: length, WatchEvent{type, object: RawExtension{raw: envelope}}. Each length is known before
+// its content is written, from the inside out.
+func appendProtobufEvent(b []byte, name string, obj *apiv1.Object, data []byte) []byte {
 	var inner [256]byte
-	envelope, tail := Envelope(inner[:0], obj.GetApiVersion(), obj.GetKind(), size)
-	body := len(envelope) + size + len(tail)
+	envelope, tail := Envelope(inner[:0], obj.GetApiVersion(), obj.GetKind(), len(data))
+	body := len(envelope) + len(data) + len(tail)
 	extension := 1 + protowire.SizeVarint(uint64(body)) + body
 	event := sizeString(name) + 1 + protowire.SizeVarint(uint64(extension)) + extension
 
-	head = binary.BigEndian.AppendUint32(buf[:0], uint32(event))
-	head = protowire.AppendTag(head, eventType, protowire.BytesType)
-	head = protowire.AppendString(head, name)
-	head = protowire.AppendTag(head, eventObject, protowire.BytesType)
-	head = protowire.AppendVarint(head, uint64(extension))
-	head = protowire.AppendTag(head, extensionRaw, protowire.BytesType)
-	head = protowire.AppendVarint(head, uint64(body))
-	return append(head, envelope...), tail
+	b = binary.BigEndian.AppendUint32(b, uint32(event))
+	b = protowire.AppendTag(b, eventType, protowire.BytesType)
+	b = protowire.AppendString(b, name)
+	b = protowire.AppendTag(b, eventObject, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(extension))
+	b = protowire.AppendTag(b, extensionRaw, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(body))
+	b = append(b, envelope...)
+	b = append(b, data...)
+	return append(b, tail...)
 }

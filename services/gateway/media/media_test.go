@@ -73,8 +73,7 @@ func TestProtobufFramesAreKubernetes(t *testing.T) {
 	require.Equal(t, "v1 Pod", version+" "+kind)
 	require.Equal(t, raw, data)
 
-	head, tail = media.EventFrame(nil, media.Protobuf, &apiv1.WatchEvent{Type: apiv1.WatchEvent_TYPE_ADDED, Object: &apiv1.Object{ApiVersion: "v1", Kind: "Pod", Data: raw}})
-	frame := bytes.Join([][]byte{head, raw, tail}, nil)
+	frame := media.AppendEvent(nil, media.Protobuf, apiv1.WatchEvent_TYPE_ADDED, &apiv1.Object{ApiVersion: "v1", Kind: "Pod"}, raw)
 	ev, err := (&metav1.WatchEvent{Type: "ADDED", Object: runtime.RawExtension{Raw: body}}).Marshal()
 	require.NoError(t, err)
 	require.Equal(t, append(binary.BigEndian.AppendUint32(nil, uint32(len(ev))), ev...), frame)
