@@ -18,6 +18,10 @@ func (s *Server) Insert(ctx context.Context, obj registry.Object) error {
 	if err != nil {
 		return err
 	}
+	// After a start the cache may still be catching up with what is stored.
+	if err := s.Sync(ctx); err != nil {
+		return err
+	}
 	if _, ok := r.collection.Get(r.namespace, r.name); ok {
 		return errExists(r)
 	}
