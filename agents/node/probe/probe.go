@@ -67,6 +67,23 @@ type job struct {
 	due   time.Time
 	// streak counts equal results in a row: positive for successes.
 	streak int
+	// regular is when the probe is due by its period. Within its first period a container that is not up yet is asked
+	// more often, so that one that comes up in a moment need not wait for the second; these extra probes do not count
+	// when they fail.
+	regular time.Time
+	begins  time.Time
+	hurry   time.Duration
+}
+
+// firstHurry is the pause before the first extra probe; the next ones double.
+const firstHurry = 25 * time.Millisecond
+
+func (j *job) period() time.Duration { return max(seconds(j.probe.PeriodSeconds), time.Second) }
+
+// early tells whether extra probes make sense: the container has just begun and is not up.
+func (j *job) early(now time.Time) bool {
+	up := j.kind.name == "liveness" || j.kind.name == "readiness" && j.health.Ready || j.kind.name == "startup" && j.health.Started
+	return !up && now.Before(j.begins.Add(j.period()))
 }
 
 // kind is one of the three purposes of a probe.
@@ -101,7 +118,7 @@ func (m *Manager) Add(t Target) {
 	for _, k := range kinds {
 		if p := k.get(t.Spec); p != nil && (k.name != "startup" || !s.health.Started) {
 			due := t.Started.Add(seconds(p.InitialDelaySeconds))
-			heap.Push(&m.queue, &job{subject: s, kind: k, probe: p, due: due})
+			heap.Push(&m.queue, &job{subject: s, kind: k, probe: p, due: due, regular: due, begins: due, hurry: firstHurry})
 		}
 	}
 	m.nudge()
@@ -209,10 +226,16 @@ func (m *Manager) again(j *job) {
 	if j.removed || j.health.Failed != "" || j.kind.name == "startup" && j.health.Started {
 		return
 	}
-	period := max(seconds(j.probe.PeriodSeconds), time.Second)
-	j.due = j.due.Add(period)
-	if now := time.Now(); j.due.Before(now) {
-		j.due = now.Add(period)
+	now := time.Now()
+	if !j.regular.After(now) {
+		j.regular = j.regular.Add(j.period())
+		if j.regular.Before(now) {
+			j.regular = now.Add(j.period())
+		}
+	}
+	j.due = j.regular
+	if extra := now.Add(j.hurry); j.early(now) && extra.Before(j.regular) {
+		j.due, j.hurry = extra, j.hurry*2
 	}
 	heap.Push(&m.queue, j)
 	m.nudge()
@@ -220,11 +243,10 @@ func (m *Manager) again(j *job) {
 
 // conclude counts a result and tells when it changes the container's health.
 func (m *Manager) conclude(j *job, err error) {
-	if err != nil {
-		j.Unhealthy(strings.ToUpper(j.kind.name[:1]) + j.kind.name[1:] + " probe failed: " + err.Error())
-	}
 	m.mu.Lock()
-	if j.removed {
+	extra := err != nil && j.due.Before(j.regular)
+	early := j.early(time.Now())
+	if j.removed || extra {
 		m.mu.Unlock()
 		return
 	}
@@ -232,6 +254,9 @@ func (m *Manager) conclude(j *job, err error) {
 	j.count(err == nil)
 	after := j.health
 	m.mu.Unlock()
+	if err != nil && (!early || after.Failed != "") {
+		j.Unhealthy(strings.ToUpper(j.kind.name[:1]) + j.kind.name[1:] + " probe failed: " + err.Error())
+	}
 	if after != before {
 		j.Changed()
 	}

@@ -18,6 +18,8 @@ const engineKilled = 137
 // adopt takes the complete list of the pod's containers. What was known before but is not listed has been removed;
 // operations under way tell about their own container themselves.
 func (w *worker) adopt(list []runtime.Container, before map[string]bool) {
+	// Sandboxes first: they bring the address at which containers are probed.
+	slices.SortStableFunc(list, func(a, b runtime.Container) int { return order(&a) - order(&b) })
 	w.mu.Lock()
 	listed := map[string]bool{}
 	for _, c := range list {
@@ -34,6 +36,13 @@ func (w *worker) adopt(list []runtime.Container, before map[string]bool) {
 	}
 	w.mu.Unlock()
 	w.kick()
+}
+
+func order(c *runtime.Container) int {
+	if c.IsSandbox() {
+		return 0
+	}
+	return 1
 }
 
 func (w *worker) addKnown(to map[string]bool) {

@@ -20,7 +20,7 @@ var behaviours = map[string]func(args []string){
 	"cat":    cat,
 	"env":    func([]string) { fmt.Println(strings.Join(os.Environ(), "\n")) },
 	"echo":   func([]string) { _, _ = io.Copy(os.Stdout, os.Stdin) },
-	"ignore": func([]string) { signal.Ignore(syscall.SIGTERM); select {} },
+	"ignore": func([]string) { signal.Ignore(syscall.SIGTERM); time.Sleep(time.Hour) },
 	"sleep":  func(args []string) { d, _ := time.ParseDuration(args[0]); time.Sleep(d) },
 	"write":  func(args []string) { check(os.WriteFile(args[0], []byte(args[1]), 0o644)) },
 	"get":    get,
