@@ -28,7 +28,7 @@ func validateLease(l *coordinationv1.Lease) field.ErrorList {
 	var e check.Errors
 	p := field.NewPath("spec")
 	if d := l.Spec.LeaseDurationSeconds; d != nil {
-		e.Positive(p.Child("leaseDurationSeconds"), int64(*d))
+		e.If(*d <= 0, p.Child("leaseDurationSeconds"), *d, "must be greater than 0")
 	}
 	if t := l.Spec.LeaseTransitions; t != nil {
 		e.NonNegative(p.Child("leaseTransitions"), int64(*t))

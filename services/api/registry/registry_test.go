@@ -95,12 +95,16 @@ func exercise(t *testing.T, k *registry.Kind, obj, old registry.Object) {
 // filler makes random objects that decode from their own JSON, as every object of a request has.
 func filler(seed int64) *randfill.Filler {
 	return randfill.NewWithSeed(seed).NilChance(0.3).NumElements(0, 3).MaxDepth(14).Funcs(
-		func(q *resource.Quantity, c randfill.Continue) { *q = *resource.NewMilliQuantity(c.Int63n(1<<40)-1<<38, resource.DecimalSI) },
+		func(q *resource.Quantity, c randfill.Continue) {
+			*q = *resource.NewMilliQuantity(c.Int63n(1<<40)-1<<38, resource.DecimalSI)
+		},
 		func(v *intstr.IntOrString, c randfill.Continue) {
 			*v = []intstr.IntOrString{intstr.FromInt32(int32(c.Intn(70000)) - 100), intstr.FromString("25%"), intstr.FromString("http"), intstr.FromString("")}[c.Intn(4)]
 		},
 		func(t *metav1.Time, c randfill.Continue) { *t = metav1.Unix(c.Int63n(1<<31), 0) },
-		func(t *metav1.MicroTime, c randfill.Continue) { *t = metav1.MicroTime{Time: time.Unix(c.Int63n(1<<31), 0)} },
+		func(t *metav1.MicroTime, c randfill.Continue) {
+			*t = metav1.MicroTime{Time: time.Unix(c.Int63n(1<<31), 0)}
+		},
 		func(r *runtime.RawExtension, _ randfill.Continue) { *r = runtime.RawExtension{Raw: []byte(`{"a":1}`)} },
 		func(o *runtime.Object, _ randfill.Continue) { *o = nil },
 		func(m *[]metav1.ManagedFieldsEntry, _ randfill.Continue) { *m = nil },
@@ -134,12 +138,12 @@ func TestDefaultsAreSettledOnce(t *testing.T) {
 			k.Default(obj)
 			again := obj.DeepCopyObject().(registry.Object)
 			k.Default(again)
-			require.Equal(t, asJSON(t, obj), asJSON(t, again), "%s: defaulting a defaulted object changes it", k.Kind)
+			require.Equal(t, asJSONString(t, obj), asJSONString(t, again), "%s: defaulting a defaulted object changes it", k.Kind)
 		}
 	}
 }
 
-func asJSON(t *testing.T, v any) string {
+func asJSONString(t *testing.T, v any) string {
 	data, err := json.Marshal(v)
 	require.NoError(t, err)
 	return string(data)
