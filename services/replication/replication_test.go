@@ -29,6 +29,7 @@ var controllers = identity.User{Name: identity.UserControllers}
 type cluster struct {
 	*testing.T
 	*client.Client
+	api  *apitest.Cluster
 	pods *informer.Informer[*corev1.Pod]
 	sets *informer.Informer[*appsv1.ReplicaSet]
 	deps *informer.Informer[*appsv1.Deployment]
@@ -39,7 +40,7 @@ type cluster struct {
 func start(t *testing.T) *cluster {
 	t.Helper()
 	api := apitest.Start(t)
-	c := &cluster{T: t, Client: api.Client(apitest.Admin)}
+	c := &cluster{T: t, api: api, Client: api.Client(apitest.Admin)}
 	own := client.New(api.Conn(controllers), "replication")
 	recorder := events.New(own, "replication", "", zap.NewNop())
 	nodes := newNodes(c.Client)

@@ -44,6 +44,9 @@ func (c *Control) Create(ctx context.Context, owner client.Object, n int, build 
 	key := informer.KeyOf(owner)
 	var made atomic.Int32
 	err := slowStart(n, func(int) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		pod, err := build()
 		if err != nil {
 			return err
