@@ -96,7 +96,7 @@ func bearer(ctx context.Context) string {
 	return ""
 }
 
-// forwarded returns the HTTPS client that the gateway calls for. A call that says direct is the gateway's own.
+// forwarded returns the HTTPS client that the gateway calls for; for calls of its own it names itself.
 func forwarded(ctx context.Context, gateway identity.User) (identity.User, bool) {
 	name := first(metadata.ValueFromIncomingContext(ctx, keyRemoteUser))
 	if name == "" {
