@@ -1,0 +1,248 @@
+// Package simulated pretends to run containers, in memory: for control planes with thousands of nodes on one machine.
+// Containers run until they are told to end; every image is there.
+package simulated
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"karve.dev/karve/agents/node/runtime"
+)
+
+// Missing begins the names of images that are not there, for tests of that.
+const Missing = "karve-no-such-image"
+
+// Runtime is a runtime.Runtime in memory. One serves any number of nodes.
+type Runtime struct {
+	mu      sync.Mutex
+	counter uint64
+	byID    map[string]*runtime.Container
+	nodes   map[runtime.Owner]*owned
+}
+
+// owned is what belongs to one node.
+type owned struct {
+	containers map[string]*runtime.Container // by name
+	watchers   map[*watcher]struct{}
+}
+
+var (
+	_ runtime.Runtime    = (*Runtime)(nil)
+	_ runtime.Simulation = (*Runtime)(nil)
+)
+
+// New returns an engine without containers.
+func New() *Runtime {
+	return &Runtime{byID: map[string]*runtime.Container{}, nodes: map[runtime.Owner]*owned{}}
+}
+
+// Simulated implements runtime.Simulation.
+func (r *Runtime) Simulated() {}
+
+// Info implements runtime.Runtime.
+func (r *Runtime) Info(context.Context) (runtime.Info, error) {
+	return runtime.Info{Name: "simulated", Version: "1", CgroupVersion: 2}, nil
+}
+
+func (r *Runtime) node(owner runtime.Owner) *owned {
+	n := r.nodes[owner]
+	if n == nil {
+		n = &owned{containers: map[string]*runtime.Container{}, watchers: map[*watcher]struct{}{}}
+		r.nodes[owner] = n
+	}
+	return n
+}
+
+// List implements runtime.Runtime.
+func (r *Runtime) List(_ context.Context, owner runtime.Owner) ([]runtime.Container, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []runtime.Container
+	for _, c := range r.node(owner).containers {
+		out = append(out, *c)
+	}
+	return out, nil
+}
+
+func (r *Runtime) find(id string) (*runtime.Container, error) {
+	if c := r.byID[id]; c != nil {
+		return c, nil
+	}
+	return nil, fmt.Errorf("container %s: %w", id, runtime.ErrNotFound)
+}
+
+// Inspect implements runtime.Runtime.
+func (r *Runtime) Inspect(_ context.Context, id string) (runtime.Container, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, err := r.find(id)
+	if err != nil {
+		return runtime.Container{}, err
+	}
+	return *c, nil
+}
+
+// CreateSandbox implements runtime.Runtime.
+func (r *Runtime) CreateSandbox(_ context.Context, spec runtime.SandboxSpec) (string, error) {
+	return r.create(spec.Meta, "pause"), nil
+}
+
+// CreateContainer implements runtime.Runtime.
+func (r *Runtime) CreateContainer(_ context.Context, spec runtime.ContainerSpec) (string, error) {
+	return r.create(spec.Meta, spec.Image), nil
+}
+
+func (r *Runtime) create(meta runtime.Meta, image string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, name := r.node(meta.Owner), meta.ContainerName()
+	if old := n.containers[name]; old != nil {
+		if old.State == runtime.Running {
+			return old.ID
+		}
+		r.remove(old)
+	}
+	r.counter++
+	c := &runtime.Container{
+		Meta: meta, ID: "simulated-" + strconv.FormatUint(r.counter, 10), State: runtime.Created,
+		Image: image, ImageID: imageID(image), CreatedAt: time.Now(),
+	}
+	n.containers[name], r.byID[c.ID] = c, c
+	return c.ID
+}
+
+func imageID(name string) string {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name))
+	return fmt.Sprintf("sha256:%064x", h.Sum64())
+}
+
+// Start implements runtime.Runtime.
+func (r *Runtime) Start(_ context.Context, id string) (runtime.Container, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, err := r.find(id)
+	if err != nil {
+		return runtime.Container{}, err
+	}
+	if c.State != runtime.Running {
+		c.State, c.StartedAt, c.PID = runtime.Running, time.Now(), 1
+		r.tell(runtime.ContainerStarted, c)
+	}
+	return *c, nil
+}
+
+// exitCodes are what processes end with that do not handle a signal; with any other they live on.
+var exitCodes = map[string]int32{"SIGTERM": 0, "SIGINT": 0, "SIGQUIT": 0, "SIGKILL": 137}
+
+// Signal implements runtime.Runtime.
+func (r *Runtime) Signal(_ context.Context, id, signal string) error {
+	if code, deadly := exitCodes[signal]; deadly {
+		r.Exit(id, code)
+	}
+	return nil
+}
+
+// Exit ends a container as if its process had ended by itself.
+func (r *Runtime) Exit(id string, code int32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.byID[id]; c != nil {
+		r.end(c, code)
+	}
+}
+
+func (r *Runtime) end(c *runtime.Container, code int32) {
+	if c.State == runtime.Running {
+		c.State, c.ExitCode, c.FinishedAt, c.PID = runtime.Exited, code, time.Now(), 0
+		r.tell(runtime.ContainerEnded, c)
+	}
+}
+
+// Remove implements runtime.Runtime.
+func (r *Runtime) Remove(_ context.Context, id string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.byID[id]; c != nil {
+		r.end(c, exitCodes["SIGKILL"])
+		r.remove(c)
+	}
+	return nil
+}
+
+func (r *Runtime) remove(c *runtime.Container) {
+	delete(r.byID, c.ID)
+	delete(r.node(c.Owner).containers, c.ContainerName())
+	r.tell(runtime.ContainerRemoved, c)
+}
+
+// watcher takes events without ever holding up who tells them.
+type watcher struct {
+	mu      sync.Mutex
+	pending []runtime.Event
+	wake    chan struct{}
+}
+
+func (r *Runtime) tell(kind runtime.EventKind, c *runtime.Container) {
+	for w := range r.node(c.Owner).watchers {
+		w.mu.Lock()
+		w.pending = append(w.pending, runtime.Event{Kind: kind, ID: c.ID, Meta: c.Meta})
+		w.mu.Unlock()
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Watch implements runtime.Runtime.
+func (r *Runtime) Watch(ctx context.Context, owner runtime.Owner, ready func(), handle func(runtime.Event)) error {
+	w := &watcher{wake: make(chan struct{}, 1)}
+	r.mu.Lock()
+	r.node(owner).watchers[w] = struct{}{}
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		delete(r.node(owner).watchers, w)
+		r.mu.Unlock()
+	}()
+	ready()
+	for {
+		select {
+		case <-w.wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		w.mu.Lock()
+		events := w.pending
+		w.pending = nil
+		w.mu.Unlock()
+		for _, ev := range events {
+			handle(ev)
+		}
+	}
+}
+
+// Image implements runtime.Runtime.
+func (r *Runtime) Image(_ context.Context, ref string) (runtime.Image, error) {
+	if strings.HasPrefix(ref, Missing) {
+		return runtime.Image{}, fmt.Errorf("image %s: %w", ref, runtime.ErrNotFound)
+	}
+	return runtime.Image{ID: imageID(ref), Names: []string{ref}}, nil
+}
+
+// Images implements runtime.Runtime.
+func (r *Runtime) Images(context.Context) ([]runtime.Image, error) { return nil, nil }
+
+// Pull implements runtime.Runtime.
+func (r *Runtime) Pull(_ context.Context, ref string, _ *runtime.Credentials) error {
+	if strings.HasPrefix(ref, Missing) {
+		return fmt.Errorf("manifest for %s not found", ref)
+	}
+	return nil
+}
