@@ -13,6 +13,7 @@ import (
 	"karve.dev/karve/internal/informer"
 	"karve.dev/karve/services/replication/deployment"
 	"karve.dev/karve/services/replication/replicaset"
+	"karve.dev/karve/services/replication/replicationcontroller"
 )
 
 // Config is what the service needs.
@@ -41,6 +42,7 @@ func New(c Config) *Service {
 	return &Service{informers: c.Informers, controllers: []controller{
 		deployment.New(c.Client, c.Informers, c.Events, log),
 		replicaset.New(c.Client, c.Informers, c.Events, log),
+		replicationcontroller.New(c.Client, c.Informers, c.Events, log),
 	}}
 }
 

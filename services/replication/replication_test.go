@@ -269,3 +269,23 @@ func TestABrokenRolloutKeepsWhatServes(t *testing.T) {
 		return false
 	})
 }
+
+func TestAReplicationControllerLives(t *testing.T) {
+	c := start(t)
+	d := workload("old", 2)
+	rc := &corev1.ReplicationController{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "old"},
+		Spec:       corev1.ReplicationControllerSpec{Replicas: d.Spec.Replicas, Template: &d.Spec.Template},
+	}
+	require.NoError(t, c.Create(t.Context(), rc))
+	c.eventually("two available", func() bool {
+		require.NoError(t, c.Get(t.Context(), rc, "default", "old"))
+		return rc.Status.AvailableReplicas == 2 && rc.Status.ObservedGeneration == rc.Generation
+	})
+	for _, p := range c.pods.List("default", nil) {
+		require.True(t, metav1.IsControlledBy(p, rc))
+	}
+	rc.Spec.Replicas = new(int32)
+	require.NoError(t, c.Update(t.Context(), rc))
+	c.eventually("none", func() bool { return c.pods.Len() == 0 })
+}

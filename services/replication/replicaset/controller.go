@@ -1,4 +1,5 @@
-// Package replicaset keeps as many pods of each ReplicaSet as it asks for.
+// Package replicaset keeps as many pods of each ReplicaSet as it asks for. Kinds that are ReplicaSets by another name
+// (the ReplicationController) use it through a Kind.
 package replicaset
 
 import (
@@ -29,30 +30,36 @@ const (
 	recheck = 100 * time.Millisecond
 )
 
-// Controller is the ReplicaSet controller.
-type Controller struct {
+// Controller is the controller of ReplicaSets, or of the kind T.
+type Controller[T client.Object] struct {
+	kind    Kind[T]
 	client  *client.Client
 	events  *events.Recorder
-	sets    *informer.Informer[*appsv1.ReplicaSet]
+	sets    *informer.Informer[T]
 	pods    *informer.Informer[*corev1.Pod]
 	written *informer.Written[*corev1.Pod]
 	control pods.Control
 	queue   *reconcile.Controller
 }
 
-// New returns the controller. It registers with the informers, which must not run yet.
-func New(c *client.Client, set *informer.Set, recorder *events.Recorder, log *zap.Logger) *Controller {
-	r := &Controller{
-		client: c, events: recorder.As("replicaset-controller"),
-		sets: informer.For[*appsv1.ReplicaSet](set), pods: informer.For[*corev1.Pod](set),
+// New returns the controller of ReplicaSets. It registers with the informers, which must not run yet.
+func New(c *client.Client, set *informer.Set, recorder *events.Recorder, log *zap.Logger) *Controller[*appsv1.ReplicaSet] {
+	return NewFor(sets, c, set, recorder, log)
+}
+
+// NewFor returns the controller of another kind.
+func NewFor[T client.Object](kind Kind[T], c *client.Client, set *informer.Set, recorder *events.Recorder, log *zap.Logger) *Controller[T] {
+	r := &Controller[T]{
+		kind: kind, client: c, events: recorder.As(kind.Component), sets: informer.For[T](set), pods: informer.For[*corev1.Pod](set),
 	}
 	r.written = informer.NewWritten(r.pods)
 	r.control = pods.Control{Client: c, Events: r.events, Written: r.written}
-	r.queue = reconcile.New("replicaset", workers, r.reconcile, log)
+	r.queue = reconcile.New(kind.Component, workers, r.reconcile, log)
 	ownership.Track(r.pods)
 	ownership.Track(r.sets)
-	r.sets.OnChange(func(old, new *appsv1.ReplicaSet) {
-		if new == nil {
+	r.sets.OnChange(func(old, new T) {
+		var none T
+		if client.Object(new) == client.Object(none) {
 			new = old
 		}
 		r.queue.Enqueue(informer.KeyOf(new))
@@ -62,9 +69,9 @@ func New(c *client.Client, set *informer.Set, recorder *events.Recorder, log *za
 }
 
 // Run works until ctx ends. The informers are synced before.
-func (r *Controller) Run(ctx context.Context) error { return r.queue.Run(ctx) }
+func (r *Controller[T]) Run(ctx context.Context) error { return r.queue.Run(ctx) }
 
-func (r *Controller) podChanged(old, new *corev1.Pod) {
+func (r *Controller[T]) podChanged(old, new *corev1.Pod) {
 	if !pods.Changed(old, new) {
 		return
 	}
@@ -72,7 +79,7 @@ func (r *Controller) podChanged(old, new *corev1.Pod) {
 		if p == nil {
 			continue
 		}
-		if ref := metav1.GetControllerOfNoCopy(p); ref != nil && ref.Kind == "ReplicaSet" {
+		if ref := metav1.GetControllerOfNoCopy(p); ref != nil && ref.Kind == r.kind.Name {
 			r.queue.EnqueueSoon(informer.Key{Namespace: p.Namespace, Name: ref.Name}, gap)
 		}
 	}
@@ -82,82 +89,86 @@ func (r *Controller) podChanged(old, new *corev1.Pod) {
 }
 
 // orphanChanged wakes the ReplicaSets that may adopt a pod without a controller.
-func (r *Controller) orphanChanged(p *corev1.Pod) {
-	for _, rs := range r.sets.List(p.Namespace, nil) {
-		selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
+func (r *Controller[T]) orphanChanged(p *corev1.Pod) {
+	for _, owner := range r.sets.List(p.Namespace, nil) {
+		selector, err := metav1.LabelSelectorAsSelector(r.kind.AsSet(owner).Spec.Selector)
 		if err == nil && selector.Matches(labels.Set(p.Labels)) {
-			r.queue.EnqueueSoon(informer.KeyOf(rs), gap)
+			r.queue.EnqueueSoon(informer.KeyOf(owner), gap)
 		}
 	}
 }
 
-func (r *Controller) reconcile(ctx context.Context, key informer.Key) (time.Duration, error) {
+func (r *Controller[T]) reconcile(ctx context.Context, key informer.Key) (time.Duration, error) {
 	if !r.written.Shown(key) {
 		return recheck, nil
 	}
-	rs, ok := r.sets.Get(key.Namespace, key.Name)
+	owner, ok := r.sets.Get(key.Namespace, key.Name)
 	if !ok {
 		return 0, nil
 	}
-	own, err := r.claim(ctx, key, rs)
+	rs := r.kind.AsSet(owner)
+	own, err := r.claim(ctx, key, owner, rs.Spec.Selector)
 	if err != nil {
 		return 0, err
 	}
-	done, failure := r.act(ctx, rs, plan(rs, own, r.related(rs, own), time.Now()))
+	done, failure := r.act(ctx, owner, rs, plan(rs, own, r.related(rs, own), time.Now()))
 	if failure == nil && done > 0 {
 		// The informer will show the pods in a moment; only then is there a status worth writing.
 		return recheck, nil
 	}
-	after, err := r.writeStatus(ctx, rs, own, failure)
+	after, err := r.writeStatus(ctx, owner, rs, own, failure)
 	if failure != nil {
 		return 0, failure
 	}
 	return after, err
 }
 
-// claim returns the pods that belong to rs.
-func (r *Controller) claim(ctx context.Context, key informer.Key, rs *appsv1.ReplicaSet) ([]*corev1.Pod, error) {
-	selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
+// claim returns the pods that belong to owner.
+func (r *Controller[T]) claim(ctx context.Context, key informer.Key, owner T, labels *metav1.LabelSelector) ([]*corev1.Pod, error) {
+	selector, err := metav1.LabelSelectorAsSelector(labels)
 	if err != nil {
 		return nil, fmt.Errorf("selector of %s: %w", key, err)
 	}
-	decision := ownership.Decide(rs, selector, ownership.Controlled(r.pods, rs.UID), ownership.Orphans(r.pods, rs.Namespace))
-	return ownership.Apply(ctx, r.client, rs, decision, &appsv1.ReplicaSet{}, func(p *corev1.Pod) { r.written.Stored(key, p) })
+	decision := ownership.Decide(owner, selector, ownership.Controlled(r.pods, owner.GetUID()), ownership.Orphans(r.pods, key.Namespace))
+	return ownership.Apply(ctx, r.client, owner, decision, r.kind.New(), func(p *corev1.Pod) { r.written.Stored(key, p) })
 }
 
-// related returns the pods of all ReplicaSets that have the same controller as rs.
-func (r *Controller) related(rs *appsv1.ReplicaSet, own []*corev1.Pod) []*corev1.Pod {
-	owner := metav1.GetControllerOfNoCopy(rs)
-	if owner == nil {
+// related returns the pods of all sets that have the same controller as rs.
+func (r *Controller[T]) related(rs *appsv1.ReplicaSet, own []*corev1.Pod) []*corev1.Pod {
+	app := metav1.GetControllerOfNoCopy(rs)
+	if app == nil {
 		return own
 	}
 	all := slices.Clip(own)
-	for _, sibling := range ownership.Controlled(r.sets, owner.UID) {
-		if sibling.UID != rs.UID {
-			all = append(all, ownership.Controlled(r.pods, sibling.UID)...)
+	for _, sibling := range ownership.Controlled(r.sets, app.UID) {
+		if uid := sibling.GetUID(); uid != rs.UID {
+			all = append(all, ownership.Controlled(r.pods, uid)...)
 		}
 	}
 	return all
 }
 
-func (r *Controller) act(ctx context.Context, rs *appsv1.ReplicaSet, next steps) (done int, err error) {
+func (r *Controller[T]) act(ctx context.Context, owner T, rs *appsv1.ReplicaSet, next steps) (done int, err error) {
 	if next.create > 0 {
-		return r.control.Create(ctx, rs, next.create, func() (*corev1.Pod, error) {
-			return pods.FromTemplate(rs, &rs.Spec.Template)
+		return r.control.Create(ctx, owner, next.create, func() (*corev1.Pod, error) {
+			return pods.FromTemplate(owner, &rs.Spec.Template)
 		})
 	}
-	return len(next.remove), r.control.Delete(ctx, rs, next.remove)
+	return len(next.remove), r.control.Delete(ctx, owner, next.remove)
 }
 
-func (r *Controller) writeStatus(ctx context.Context, rs *appsv1.ReplicaSet, own []*corev1.Pod, failure error) (time.Duration, error) {
+func (r *Controller[T]) writeStatus(ctx context.Context, owner T, rs *appsv1.ReplicaSet, own []*corev1.Pod, failure error) (time.Duration, error) {
 	status, after := statusOf(rs, own, failure, time.Now())
+	if !r.kind.Terminating {
+		status.TerminatingReplicas = nil
+	}
 	if sameStatus(status, rs.Status) {
 		return after, nil
 	}
-	update := rs.DeepCopy()
-	update.Status = status
+	update := owner.DeepCopyObject().(T)
+	r.kind.SetStatus(update, status)
 	if err := r.client.UpdateStatus(ctx, update); err != nil {
-		return 0, fmt.Errorf("status of ReplicaSet %s: %w", rs.Name, err)
+		return 0, fmt.Errorf("status of %s %s: %w", r.kind.Name, rs.Name, err)
 	}
 	return after, nil
 }
