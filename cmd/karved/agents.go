@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"net/netip"
 
+	"google.golang.org/grpc"
+
 	"karve.dev/karve/agents/node"
+	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/agents/node/runtime/docker"
 	"karve.dev/karve/agents/proxy"
 	"karve.dev/karve/internal/cluster"
@@ -21,42 +24,68 @@ const dataplaneLabel = "karve.dev/service-dataplane"
 // wireAgents makes the two agents of each node on this machine.
 func (d *daemon) wireAgents() error {
 	for _, name := range d.nodeNames {
-		if err := d.wireNode(name); err != nil {
+		m := d.member(nodeUser(name))
+		balancer, err := m.addProxy(name, d.settings)
+		if err == nil {
+			err = m.addNode(name, d.settings, nodeOptions{
+				dataDir: d.dir.Node(name), health: m.conn, runtime: d.runtime, tls: agentTLS(d.identity.ServerTLS(agentSpec(name))), dataplane: balancer.Backend(),
+			})
+		}
+		if err != nil {
 			return fmt.Errorf("node %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func (d *daemon) wireNode(name string) error {
-	user := nodeUser(name)
-	conn := d.server.Conn(user)
-	balancer, err := proxy.New(proxy.Config{
-		Cluster: d.settings.Name, NodeName: name, Conn: conn, Backend: d.settings.Dataplane,
-		ClusterCIDRs: []netip.Prefix{d.settings.ClusterCIDR}, ServiceCIDRs: []netip.Prefix{d.settings.ServiceCIDR},
-		Logger: d.log.Named("proxy"), Events: d.recorder(user, "kube-proxy", name),
+// addProxy adds a node's proxy agent to the process.
+func (m *member) addProxy(name string, s cluster.Settings) (*proxy.Proxy, error) {
+	p, err := proxy.New(proxy.Config{
+		Cluster: s.Name, NodeName: name, Conn: m.conn, Backend: s.Dataplane,
+		ClusterCIDRs: []netip.Prefix{s.ClusterCIDR}, ServiceCIDRs: []netip.Prefix{s.ServiceCIDR},
+		Logger: m.log.Named("proxy"), Events: m.recorder("kube-proxy", name),
 	})
 	if err != nil {
-		return err
+		return nil, err
+	}
+	m.group.Add(process.Component{Name: "proxy agent of " + name, Run: p.Run, Background: true})
+	return p, nil
+}
+
+type nodeOptions struct {
+	dataDir   string
+	health    grpc.ClientConnInterface
+	runtime   runtime.Runtime
+	tls       *tls.Config
+	dataplane string
+}
+
+// addNode adds a node's node agent to the process.
+func (m *member) addNode(name string, s cluster.Settings, o nodeOptions) error {
+	labels := map[string]string{}
+	if o.dataplane != "" {
+		labels[dataplaneLabel] = o.dataplane
 	}
 	agent, err := node.New(node.Config{
-		Cluster: d.settings.Name, NodeName: name, DataDir: d.dir.Node(name), Conn: conn, HealthConn: conn,
-		Client: d.client(user, "kubelet"), Runtime: d.runtime, TLS: agentTLS(d.identity, name), Log: d.log,
-		Events: d.recorder(user, "kubelet", name), Labels: map[string]string{dataplaneLabel: balancer.Backend()},
-		ClusterCIDRs: []netip.Prefix{d.settings.ClusterCIDR}, ServiceCIDR: d.settings.ServiceCIDR,
+		Cluster: s.Name, NodeName: name, DataDir: o.dataDir, Conn: m.conn, HealthConn: o.health, Client: m.client("kubelet"),
+		Runtime: o.runtime, TLS: o.tls, Log: m.log, Events: m.recorder("kubelet", name), Labels: labels,
+		ClusterCIDRs: []netip.Prefix{s.ClusterCIDR}, ServiceCIDR: s.ServiceCIDR,
 	})
 	if err != nil {
 		return err
 	}
-	d.group.Add(process.Component{Name: "node agent of " + name, Run: agent.Run, Background: true})
-	d.group.Add(process.Component{Name: "proxy agent of " + name, Run: balancer.Run, Background: true})
+	m.group.Add(process.Component{Name: "node agent of " + name, Run: agent.Run, Background: true})
 	return nil
 }
 
-// agentTLS is what an agent serves with: under the node's name, to holders of the cluster's certificates only.
-func agentTLS(keys *identity.Cluster, name string) *tls.Config {
+// agentSpec is the certificate that an agent serves with: the API checks it for the node's name.
+func agentSpec(name string) identity.Spec {
 	user := nodeUser(name)
-	config := keys.ServerTLS(identity.Spec{CommonName: user.Name, Organizations: user.Groups, DNSNames: []string{name}})
+	return identity.Spec{CommonName: user.Name, Organizations: user.Groups, DNSNames: []string{name}, Both: true}
+}
+
+// agentTLS demands a certificate of the cluster from every caller.
+func agentTLS(config *tls.Config) *tls.Config {
 	config.ClientAuth = tls.RequireAndVerifyClientCert
 	return config
 }

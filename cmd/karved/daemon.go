@@ -5,65 +5,68 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 
 	"karve.dev/karve/agents/node/runtime/docker"
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/cluster"
-	"karve.dev/karve/internal/events"
 	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/internal/identity/kubeconfig"
 	"karve.dev/karve/internal/informer"
 	"karve.dev/karve/internal/process"
 	"karve.dev/karve/internal/transport"
 	"karve.dev/karve/services/api"
-	"karve.dev/karve/services/api/openapi"
 	"karve.dev/karve/services/api/store/etcdstore"
 )
 
 // daemon is a whole cluster in one process. Its parts talk over in-process connections, each under its own name.
 type daemon struct {
-	dir      cluster.Dir
-	settings cluster.Settings
-	log      *zap.Logger
-	step     func(name string)
-	health   *process.Health
-	group    *process.Group
-	metrics  *prometheus.Registry
-	identity *identity.Cluster
-	store    *etcdstore.Store
-	runtime  *docker.Runtime
-	api      *api.Server
-	nodes    *nodeDialer
-	server   *transport.Server
+	dir       cluster.Dir
+	settings  cluster.Settings
 	nodeNames []string
+	log       *zap.Logger
+	step      func(name string)
+	health    *process.Health
+	group     *process.Group
+	metrics   *prometheus.Registry
+	identity  *identity.Cluster
+	store     *etcdstore.Store
+	runtime   *docker.Runtime
+	api       *api.Server
+	nodes     *nodeDialer
+	server    *transport.Server
 	// informers is shared by all services of the process, so that each kind is held once.
 	informers *informer.Set
 }
 
 func newDaemon(ctx context.Context, dir cluster.Dir, settings cluster.Settings, log *zap.Logger, step func(string)) (*daemon, error) {
-	d := &daemon{dir: dir, settings: settings, log: log, step: step, health: process.NewHealth(), metrics: prometheus.NewRegistry()}
-	d.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	d := &daemon{dir: dir, settings: settings, log: log, step: step, health: process.NewHealth(), metrics: newMetrics()}
 	d.group = process.NewGroup(d.health, log)
 	var err error
 	if d.nodeNames, err = settings.NodeNames(); err != nil {
 		return nil, err
 	}
 	if err := d.open(ctx); err != nil {
-		return nil, err
+		return nil, errors.Join(err, d.close())
 	}
 	for _, wire := range []func() error{d.wireAPI, d.wireGateway, d.wireServices, d.wireAgents, d.wireDebug} {
 		if err := wire(); err != nil {
-			return nil, err
+			return nil, errors.Join(err, d.close())
 		}
 	}
 	return d, nil
+}
+
+func newMetrics() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
 }
 
 // open gets what takes time, all at once: the keys, the store, the engine.
@@ -75,12 +78,12 @@ func (d *daemon) open(ctx context.Context) error {
 			return err
 		}
 		d.step("identity")
-		return d.writeKubeconfig()
+		return writeKubeconfig(d.dir, d.settings, d.identity)
 	})
 	g.Go(func() (err error) {
-		d.store, err = etcdstore.Open(ctx, etcdstore.Config{Name: d.settings.Name, DataDir: d.dir.Etcd(), Log: d.log.Named("etcd")})
+		d.store, err = openStore(ctx, d.dir, d.settings, d.log)
 		if err != nil {
-			return fmt.Errorf("start etcd: %w", err)
+			return err
 		}
 		d.step("etcd")
 		return nil
@@ -98,109 +101,93 @@ func (d *daemon) open(ctx context.Context) error {
 	return g.Wait()
 }
 
+// close releases what open got, after everything that uses it has ended.
 func (d *daemon) close() error {
-	d.server.Wait()
-	return errors.Join(d.nodes.close(), d.runtime.Close(), d.store.Close())
-}
-
-// client returns a client of the API under a user's name.
-func (d *daemon) client(user identity.User, manager string) *client.Client {
-	return client.New(d.server.Conn(user), manager)
-}
-
-// recorder returns an event recorder for a part and runs it with the process.
-func (d *daemon) recorder(user identity.User, component, node string) *events.Recorder {
-	r := events.New(d.client(user, component), component, node, d.log)
-	name := "events of " + component
-	if node != "" {
-		name += " on " + node
+	var errs []error
+	if d.server != nil {
+		d.server.Wait()
+		errs = append(errs, d.nodes.close())
 	}
-	d.group.Add(process.Component{Name: name, Run: r.Run, Background: true})
-	return r
+	if d.runtime != nil {
+		errs = append(errs, d.runtime.Close())
+	}
+	if d.store != nil {
+		errs = append(errs, d.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// member is the place of a part that calls the API as user.
+func (d *daemon) member(user identity.User) *member {
+	return &member{conn: d.server.Conn(user), informers: d.informers, group: d.group, log: d.log}
 }
 
 func (d *daemon) wireAPI() error {
-	advertise, err := d.advertise()
-	if err != nil {
-		return err
-	}
 	d.nodes = newNodeDialer(d.identity.ClientTLS(apiUser))
-	d.api, err = api.New(api.Config{
-		Store: d.store, EncryptionKeys: d.dir.EncryptionKeys(), Tokens: d.identity.Tokens, OpenAPI: openapi.Document, Nodes: d.nodes,
-		ServiceCIDRs: []netip.Prefix{d.settings.ServiceCIDR}, Advertise: advertise,
-		Metrics: d.metrics, Gatherer: d.metrics, Log: d.log.Named("api"),
-	})
+	var err error
+	d.api, err = newAPI(d.dir, d.settings, d.identity, d.store, d.nodes, d.metrics, d.log)
 	if err != nil {
 		return err
 	}
 	d.server = transport.NewServer(d.api.Interceptors())
 	d.api.Register(d.server)
-	d.group.Add(process.Component{Name: "api", Run: d.api.Run, WaitReady: func(ctx context.Context) error {
-		select {
-		case <-d.api.Ready():
-			d.step("API service")
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}})
+	addStore(d.group, d.store)
+	d.group.Add(apiComponent(d.api, func() { d.step("API service") }))
 	lis, err := net.Listen("tcp", d.settings.GRPCListen)
 	if err != nil {
 		return fmt.Errorf("listen for gRPC: %w", err)
 	}
-	tls := d.identity.ServerTLS(d.serverNames("karve-api"))
-	d.group.Add(process.Component{Name: "gRPC listener", Run: func(ctx context.Context) error { return d.server.Serve(ctx, lis, tls) }, Background: true})
+	d.group.Add(grpcComponent(d.server, lis, d.identity.ServerTLS(serverNames("karve-api", d.settings))))
 	return nil
 }
 
-// serverNames are what the API is called: from this machine, and from pods.
-func (d *daemon) serverNames(commonName string) identity.Spec {
-	spec := identity.Spec{
-		CommonName: commonName,
-		DNSNames:   []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"},
-		IPs:        []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, d.serviceAddr(1).AsSlice()},
-	}
-	if host, err := os.Hostname(); err == nil {
-		spec.DNSNames = append(spec.DNSNames, host)
-	}
-	if addrs, err := net.InterfaceAddrs(); err == nil {
-		for _, a := range addrs {
-			if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLinkLocalUnicast() && !p.Addr().IsLoopback() {
-				spec.IPs = append(spec.IPs, p.Addr().AsSlice())
-			}
+// wireServices makes every controller; all share one set of informers.
+func (d *daemon) wireServices() error {
+	d.informers = informer.NewSet(client.New(d.server.Conn(controllersUser), "karve-informers"), d.log.Named("informers"))
+	f := facts{clusterCIDR: d.settings.ClusterCIDR, rootCA: d.identity.CAPEM()}
+	for _, s := range services {
+		made, err := s.make(d.member(s.user), f)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
+		d.member(s.user).addService(s.name, made, d.server)
 	}
-	return spec
+	d.member(controllersUser).addInformers()
+	return nil
 }
 
-// serviceAddr returns the n-th address of the Service range: 1 is the API's, 10 the DNS'.
-func (d *daemon) serviceAddr(n int) netip.Addr {
-	a := d.settings.ServiceCIDR.Masked().Addr()
-	for range n {
-		a = a.Next()
+// onReady calls fn once, when every node of this process is Ready.
+func (d *daemon) onReady(fn func()) {
+	left := map[string]bool{}
+	for _, name := range d.nodeNames {
+		left[name] = true
 	}
-	return a
-}
-
-// writeKubeconfig makes the administrator's kubeconfig, with a certificate for a year, anew at each start.
-func (d *daemon) writeKubeconfig() error {
-	leaf, err := d.identity.Issue(identity.ClientSpec(identity.User{Name: "kubernetes-admin", Groups: []string{identity.GroupMasters}}))
-	if err != nil {
-		return fmt.Errorf("make the administrator's certificate: %w", err)
-	}
-	return kubeconfig.File{Path: d.dir.Kubeconfig(), UID: os.Geteuid(), GID: os.Getegid()}.Write(kubeconfig.Entry{
-		Name: d.settings.Name, Server: "https://" + dialable(d.settings.Listen), CA: d.identity.CAPEM(), Cert: leaf.CertPEM, Key: leaf.KeyPEM,
+	informer.For[*corev1.Node](d.informers).OnChange(func(_, node *corev1.Node) {
+		if node == nil || !left[node.Name] || !nodeReady(node) {
+			return
+		}
+		if delete(left, node.Name); len(left) == 0 {
+			fn()
+		}
 	})
 }
 
-// dialable turns "every address" into one that clients on this machine can dial.
-func dialable(listen string) string {
-	host, port, err := net.SplitHostPort(listen)
+func nodeReady(node *corev1.Node) bool {
+	for _, c := range node.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// writeKubeconfig makes the administrator's kubeconfig, with a certificate for a year, anew at each start.
+func writeKubeconfig(dir cluster.Dir, settings cluster.Settings, keys *identity.Cluster) error {
+	leaf, err := keys.Issue(identity.ClientSpec(adminUser))
 	if err != nil {
-		return listen
+		return fmt.Errorf("make the administrator's certificate: %w", err)
 	}
-	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return net.JoinHostPort(host, port)
+	return kubeconfig.File{Path: dir.Kubeconfig(), UID: os.Geteuid(), GID: os.Getegid()}.Write(kubeconfig.Entry{
+		Name: settings.Name, Server: "https://" + dialable(settings.Listen), CA: keys.CAPEM(), Cert: leaf.CertPEM, Key: leaf.KeyPEM,
+	})
 }

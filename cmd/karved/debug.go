@@ -3,15 +3,21 @@ package main
 import (
 	"context"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"karve.dev/karve/internal/process"
 )
 
-// wireDebug shows health, metrics and profiles on a socket that only the daemon's own user can open.
-func (d *daemon) wireDebug() error {
-	handler := process.Debug{Health: d.health, Metrics: d.metrics}.Handler()
-	d.group.Add(process.Component{
+// debugComponent shows health, metrics and profiles on a socket that only the daemon's own user can open.
+func debugComponent(socket string, health *process.Health, metrics prometheus.Gatherer) process.Component {
+	handler := process.Debug{Health: health, Metrics: metrics}.Handler()
+	return process.Component{
 		Name: "debug socket", Background: true,
-		Run: func(ctx context.Context) error { return process.ServeUnix(ctx, d.dir.Socket(), handler) },
-	})
+		Run: func(ctx context.Context) error { return process.ServeUnix(ctx, socket, handler) },
+	}
+}
+
+func (d *daemon) wireDebug() error {
+	d.group.Add(debugComponent(d.dir.Socket(), d.health, d.metrics))
 	return nil
 }

@@ -5,19 +5,23 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"karve.dev/karve/internal/cluster"
+	"karve.dev/karve/internal/identity"
 )
 
 // insideAddr is where pods reach the REST API when it listens on loopback only: the bridge of the node that has the
 // first range. Ranges are handed out from the lowest, so that is a node of this machine, the one that made the cluster.
-func (d *daemon) insideAddr() netip.Addr { return d.settings.ClusterCIDR.Masked().Addr().Next() }
+func insideAddr(s cluster.Settings) netip.Addr { return s.ClusterCIDR.Masked().Addr().Next() }
 
 // advertise is the endpoint of the Service "kubernetes".
-func (d *daemon) advertise() (netip.AddrPort, error) {
-	host, portText, err := net.SplitHostPort(d.settings.Listen)
+func advertise(s cluster.Settings) (netip.AddrPort, error) {
+	host, portText, err := net.SplitHostPort(s.Listen)
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("listen for the REST API: %w", err)
 	}
@@ -25,11 +29,54 @@ func (d *daemon) advertise() (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("listen for the REST API: %w", err)
 	}
-	addr := d.insideAddr()
+	addr := insideAddr(s)
 	if ip, err := netip.ParseAddr(host); err == nil && !ip.IsLoopback() && !ip.IsUnspecified() {
 		addr = ip
 	}
 	return netip.AddrPortFrom(addr, uint16(port)), nil
+}
+
+// serviceAddr returns the n-th address of the Service range: 1 is the API's, 10 the DNS'.
+func serviceAddr(s cluster.Settings, n int) netip.Addr {
+	a := s.ServiceCIDR.Masked().Addr()
+	for range n {
+		a = a.Next()
+	}
+	return a
+}
+
+// serverNames are what the API is called: from this machine, and from pods.
+func serverNames(commonName string, s cluster.Settings) identity.Spec {
+	spec := identity.Spec{
+		CommonName: commonName,
+		DNSNames:   []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"},
+		IPs:        []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, serviceAddr(s, 1).AsSlice(), insideAddr(s).AsSlice()},
+	}
+	if host, err := os.Hostname(); err == nil {
+		spec.DNSNames = append(spec.DNSNames, host)
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return spec
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLinkLocalUnicast() && !p.Addr().IsLoopback() {
+			spec.IPs = append(spec.IPs, p.Addr().AsSlice())
+		}
+	}
+	return spec
+}
+
+// dialable turns "every address" into one that clients on this machine can dial.
+func dialable(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return listen
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
 }
 
 func onLoopback(listen string) bool {

@@ -32,8 +32,8 @@ func root() *cobra.Command {
 		DisableAutoGenTag: true,
 		Version:           version.Build() + " (Kubernetes " + version.Kubernetes + ")",
 	}
-	cmd.AddCommand(runCommand(), cleanupCommand(), issueCommand())
-	for _, r := range roles {
+	cmd.AddCommand(runCommand(), apiCommand(), cleanupCommand(), issueCommand())
+	for _, r := range roles() {
 		cmd.AddCommand(r.command())
 	}
 	return cmd

@@ -2,17 +2,16 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"net"
+	"net/netip"
 
 	"go.uber.org/zap"
-	corev1 "k8s.io/api/core/v1"
+	"google.golang.org/grpc"
 
+	"karve.dev/karve/internal/client"
+	"karve.dev/karve/internal/events"
 	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/internal/informer"
 	"karve.dev/karve/internal/process"
-	"karve.dev/karve/internal/version"
-	"karve.dev/karve/services/gateway"
 	"karve.dev/karve/services/lifecycle"
 	"karve.dev/karve/services/network"
 	"karve.dev/karve/services/nodehealth"
@@ -22,6 +21,7 @@ import (
 
 // The names under which Karve's own parts call the API.
 var (
+	adminUser       = identity.User{Name: "kubernetes-admin", Groups: []string{identity.GroupMasters}}
 	schedulerUser   = identity.User{Name: identity.UserScheduler}
 	controllersUser = identity.User{Name: identity.UserControllers}
 	gatewayUser     = identity.User{Name: identity.UserGateway}
@@ -33,111 +33,87 @@ func nodeUser(node string) identity.User {
 	return identity.User{Name: identity.NodePrefix + node, Groups: []string{identity.GroupNodes}}
 }
 
-func (d *daemon) wireGateway() error {
-	lis, err := net.Listen("tcp", d.settings.Listen)
-	if err != nil {
-		return fmt.Errorf("listen for the REST API: %w", err)
-	}
-	listeners := []net.Listener{lis}
-	if _, port, err := net.SplitHostPort(d.settings.Listen); err == nil && onLoopback(d.settings.Listen) {
-		inside, err := listenAhead(net.JoinHostPort(d.insideAddr().String(), port))
-		if err != nil {
-			return fmt.Errorf("listen for the REST API, for pods: %w", err)
-		}
-		listeners = append(listeners, inside)
-	}
-	g, err := gateway.New(gateway.Config{
-		API: d.server.Conn(gatewayUser), TLS: d.identity.ServerTLS(d.serverNames("karve-gateway")),
-		Version: version.Info(), Metrics: d.metrics, Logger: d.log.Named("gateway"),
-	})
-	if err != nil {
-		return err
-	}
-	d.group.Add(process.Component{
-		Name: "gateway", Background: true,
-		Run: func(ctx context.Context) error { return g.Serve(ctx, listeners...) },
-		WaitReady: func(ctx context.Context) error {
-			if err := g.WaitReady(ctx); err != nil {
-				return err
-			}
-			d.step("REST API")
-			return nil
-		},
-	})
-	return nil
+// member is a part's place in a process: how it reaches the API under its own name, and what it shares with the
+// process's other parts.
+type member struct {
+	conn      grpc.ClientConnInterface
+	informers *informer.Set
+	group     *process.Group
+	log       *zap.Logger
 }
 
-// wireServices makes every controller; all share one set of informers.
-func (d *daemon) wireServices() error {
-	d.informers = informer.NewSet(d.client(controllersUser, "karve-informers"), d.log.Named("informers"))
-	log := func(name string) *zap.Logger { return d.log.Named(name) }
+func (m *member) client(manager string) *client.Client { return client.New(m.conn, manager) }
 
-	sched := scheduler.New(scheduler.Config{
-		Client: d.client(schedulerUser, "kube-scheduler"), Informers: d.informers, Logger: log("scheduler"),
-		Events: d.recorder(schedulerUser, "default-scheduler", ""),
-	})
-	sched.Register(d.server)
-	health := nodehealth.New(nodehealth.Config{
-		Client: d.client(controllersUser, "node-health"), Informers: d.informers, Logger: log("nodehealth"),
-		Events: d.recorder(controllersUser, "node-controller", ""),
-	})
-	health.Register(d.server)
-	workloads := replication.New(replication.Config{
-		Client: d.client(controllersUser, "replication"), Informers: d.informers, Logger: log("replication"),
-		Events: d.recorder(controllersUser, "replication", ""),
-	})
-	cluster, err := lifecycle.New(lifecycle.Config{
-		Client: d.client(controllersUser, "lifecycle"), Conn: d.server.Conn(controllersUser), Informers: d.informers,
-		RootCA: d.identity.CAPEM(), Log: d.log,
-	})
-	if err != nil {
-		return err
+// recorder returns an event recorder for a part and runs it with the process.
+func (m *member) recorder(component, node string) *events.Recorder {
+	r := events.New(m.client(component), component, node, m.log)
+	name := "events of " + component
+	if node != "" {
+		name += " on " + node
 	}
-	networking, err := network.New(network.Config{
-		Client: d.client(controllersUser, "network"), Informers: d.informers, Logger: d.log,
-		Events: d.recorder(controllersUser, "network", ""), ClusterCIDR: d.settings.ClusterCIDR,
-	})
-	if err != nil {
-		return err
-	}
-
-	services := []process.Component{
-		{Name: "scheduler", Run: sched.Run},
-		{Name: "node health", Run: health.Run},
-		{Name: "replication", Run: workloads.Run},
-		{Name: "network", Run: networking.Run},
-		{Name: "lifecycle", Run: cluster.Run},
-	}
-	d.group.Add(process.Component{Name: "informers", Run: d.informers.Run, WaitReady: d.informers.WaitSynced, Background: true})
-	for _, s := range services {
-		s.Background = true
-		d.group.Add(s)
-	}
-	return nil
+	m.group.Add(process.Component{Name: name, Run: r.Run, Background: true})
+	return r
 }
 
-// onReady calls fn once, when every node of this process is Ready.
-func (d *daemon) onReady(fn func()) {
-	nodes := informer.For[*corev1.Node](d.informers)
-	left := map[string]bool{}
-	for _, name := range d.nodeNames {
-		left[name] = true
-	}
-	nodes.OnChange(func(_, node *corev1.Node) {
-		if node == nil || !left[node.Name] || !nodeReady(node) {
-			return
-		}
-		if delete(left, node.Name); len(left) == 0 {
-			fn()
-		}
-	})
+// facts are what services must be told of their cluster.
+type facts struct {
+	clusterCIDR netip.Prefix
+	rootCA      []byte
 }
 
-func nodeReady(node *corev1.Node) bool {
-	for _, c := range node.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			return c.Status == corev1.ConditionTrue
-		}
+// service is one part of the control plane that is a client of the API.
+type service interface {
+	Run(ctx context.Context) error
+}
+
+// answerer is a service with gRPC methods of its own.
+type answerer interface {
+	Register(r grpc.ServiceRegistrar)
+}
+
+// services are the parts of the control plane besides API and gateway, in the order of their start. A role is the name
+// of the command that runs one as its own process.
+var services = []struct {
+	name, role, what string
+	user             identity.User
+	make             func(m *member, f facts) (service, error)
+}{
+	{"scheduler", "scheduler", "Give pods their nodes", schedulerUser, func(m *member, _ facts) (service, error) {
+		return scheduler.New(scheduler.Config{
+			Client: m.client("kube-scheduler"), Informers: m.informers, Logger: m.log.Named("scheduler"), Events: m.recorder("default-scheduler", ""),
+		}), nil
+	}},
+	{"node health", "nodehealth", "Watch over nodes: heartbeats, taints, evictions", controllersUser, func(m *member, _ facts) (service, error) {
+		return nodehealth.New(nodehealth.Config{
+			Client: m.client("node-health"), Informers: m.informers, Logger: m.log.Named("nodehealth"), Events: m.recorder("node-controller", ""),
+		}), nil
+	}},
+	{"replication", "replication", "Run the workload controllers", controllersUser, func(m *member, _ facts) (service, error) {
+		return replication.New(replication.Config{
+			Client: m.client("replication"), Informers: m.informers, Logger: m.log, Events: m.recorder("replication", ""),
+		}), nil
+	}},
+	{"network", "network", "Keep endpoints and hand out pod ranges", controllersUser, func(m *member, f facts) (service, error) {
+		return network.New(network.Config{
+			Client: m.client("network"), Informers: m.informers, Logger: m.log, Events: m.recorder("network", ""), ClusterCIDR: f.clusterCIDR,
+		})
+	}},
+	{"lifecycle", "lifecycle", "Look after namespaces, garbage and default accounts", controllersUser, func(m *member, f facts) (service, error) {
+		return lifecycle.New(lifecycle.Config{
+			Client: m.client("lifecycle"), Conn: m.conn, Informers: m.informers, RootCA: f.rootCA, Log: m.log,
+		})
+	}},
+}
+
+// addService adds a service to the process; its methods, if it has any, go to r.
+func (m *member) addService(name string, s service, r grpc.ServiceRegistrar) {
+	if a, ok := s.(answerer); ok {
+		a.Register(r)
 	}
-	return false
+	m.group.Add(process.Component{Name: name, Run: s.Run, Background: true})
+}
+
+// addInformers adds the process's informers: after all services have said what they read, before they run.
+func (m *member) addInformers() {
+	m.group.Add(process.Component{Name: "informers", Run: m.informers.Run, WaitReady: m.informers.WaitSynced, Background: true})
 }

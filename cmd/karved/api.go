@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"karve.dev/karve/internal/cluster"
+	"karve.dev/karve/internal/identity"
+	"karve.dev/karve/internal/process"
+	"karve.dev/karve/internal/transport"
+	"karve.dev/karve/services/api"
+	"karve.dev/karve/services/api/openapi"
+	"karve.dev/karve/services/api/store/etcdstore"
+)
+
+func openStore(ctx context.Context, dir cluster.Dir, settings cluster.Settings, log *zap.Logger) (*etcdstore.Store, error) {
+	s, err := etcdstore.Open(ctx, etcdstore.Config{Name: settings.Name, DataDir: dir.Etcd(), Log: log.Named("etcd")})
+	if err != nil {
+		return nil, fmt.Errorf("start etcd: %w", err)
+	}
+	return s, nil
+}
+
+// addStore ends the process when etcd ends: without it nothing is true any more.
+func addStore(group *process.Group, store *etcdstore.Store) {
+	group.Add(process.Component{Name: "etcd", Run: func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-store.Fatal():
+			return fmt.Errorf("the embedded etcd has ended")
+		}
+	}})
+}
+
+func newAPI(dir cluster.Dir, settings cluster.Settings, keys *identity.Cluster, store *etcdstore.Store, nodes *nodeDialer, metrics *prometheus.Registry, log *zap.Logger) (*api.Server, error) {
+	at, err := advertise(settings)
+	if err != nil {
+		return nil, err
+	}
+	return api.New(api.Config{
+		Store: store, EncryptionKeys: dir.EncryptionKeys(), Tokens: keys.Tokens, OpenAPI: openapi.Document, Nodes: nodes,
+		ServiceCIDRs: []netip.Prefix{settings.ServiceCIDR}, Advertise: at,
+		// etcd registers its metrics with the process-wide registry.
+		Metrics: metrics, Gatherer: prometheus.Gatherers{metrics, prometheus.DefaultGatherer}, Log: log.Named("api"),
+	})
+}
+
+func apiComponent(s *api.Server, ready func()) process.Component {
+	return process.Component{Name: "api", Run: s.Run, WaitReady: func(ctx context.Context) error {
+		select {
+		case <-s.Ready():
+			ready()
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}
+}
+
+func grpcComponent(s *transport.Server, lis net.Listener, config *tls.Config) process.Component {
+	return process.Component{Name: "gRPC listener", Run: func(ctx context.Context) error { return s.Serve(ctx, lis, config) }, Background: true}
+}
