@@ -112,7 +112,7 @@ func filler(seed int64) *randfill.Filler {
 }
 
 func FuzzNoObjectPanics(f *testing.F) {
-	for seed := range int64(40) {
+	for seed := range int64(12) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed int64) {

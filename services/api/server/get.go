@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -32,6 +33,10 @@ func (s *Server) Get(ctx context.Context, req *apiv1.GetRequest) (*apiv1.Result,
 		return r.answer(&it, req.GetAs())
 	case "scale":
 		return r.answerScale(&it, req.GetAs())
+	}
+	// A subresource that writes a part of the object is read as the object.
+	if sub := r.declared(); sub != nil && sub.Prepare != nil && slices.Contains(sub.Verbs, "get") {
+		return r.answer(&it, req.GetAs())
 	}
 	return nil, apierrors.NewMethodNotSupported(r.groupResource(), "get")
 }
