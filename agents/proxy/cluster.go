@@ -216,7 +216,7 @@ func (c *cluster) state() (state dataplane.State, conflicts map[dataplane.Servic
 		}
 	}
 	servers, conflicts := desired.Merge(all)
-	return dataplane.State{Servers: servers, LocalPods: c.view.LocalPods}, conflicts, changed
+	return dataplane.State{Servers: servers, LocalPods: c.view.LocalPods, HostPods: c.view.HostPods}, conflicts, changed
 }
 
 // ordered returns the slices of a Service in the order of their names.

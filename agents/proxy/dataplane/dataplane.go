@@ -49,6 +49,8 @@ type State struct {
 	// LocalPods are the ranges of this node's own pods. Where several nodes share a host, each dataplane serves its
 	// own pods before anyone else's does. Empty means Networks.Pods.
 	LocalPods []netip.Prefix
+	// HostPods are the ranges of the pods of all nodes on this host.
+	HostPods []netip.Prefix
 }
 
 // Protocol is an IP protocol number.

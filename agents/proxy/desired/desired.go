@@ -3,6 +3,7 @@ package desired
 
 import (
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -17,8 +18,8 @@ type View struct {
 	Dead map[string]bool
 	// OnHost are the nodes that share this node's host (one of its addresses), itself included.
 	OnHost map[string]bool
-	// LocalPods are the ranges of the node's own pods.
-	LocalPods []netip.Prefix
+	// LocalPods are the ranges of the node's own pods, HostPods those of all nodes in OnHost.
+	LocalPods, HostPods []netip.Prefix
 }
 
 // Look makes the view of a node.
@@ -39,6 +40,12 @@ func Look(self string, nodes map[string]*corev1.Node) View {
 			}
 		}
 	}
+	for name := range v.OnHost {
+		if node := nodes[name]; node != nil {
+			v.HostPods = append(v.HostPods, podRanges(node)...)
+		}
+	}
+	slices.SortFunc(v.HostPods, netip.Prefix.Compare)
 	return v
 }
 
@@ -78,14 +85,14 @@ func podRanges(node *corev1.Node) []netip.Prefix {
 
 // Service returns the virtual servers of one Service: one for each of its ports and address families. A Service
 // without cluster IP (headless, ExternalName) has none.
-func Service(view View, svc *corev1.Service, slices []*discoveryv1.EndpointSlice) []dataplane.VirtualServer {
+func Service(view View, svc *corev1.Service, endpoints []*discoveryv1.EndpointSlice) []dataplane.VirtualServer {
 	if svc.Spec.Type == corev1.ServiceTypeExternalName || svc.Spec.ClusterIP == corev1.ClusterIPNone {
 		return nil
 	}
 	var out []dataplane.VirtualServer
 	for _, family := range families(svc) {
 		for i := range svc.Spec.Ports {
-			b := builder{view: view, svc: svc, port: &svc.Spec.Ports[i], slices: slices, ipv6: family}
+			b := builder{view: view, svc: svc, port: &svc.Spec.Ports[i], slices: endpoints, ipv6: family}
 			if v, ok := b.server(); ok {
 				out = append(out, v)
 			}

@@ -146,4 +146,5 @@ func TestLook(t *testing.T) {
 	require.Equal(t, map[string]bool{"n3": true}, v.Dead, "a node never thinks itself dead")
 	require.Equal(t, map[string]bool{"n1": true, "n2": true}, v.OnHost)
 	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}, v.LocalPods)
+	require.Len(t, v.HostPods, 2)
 }

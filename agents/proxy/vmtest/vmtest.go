@@ -29,14 +29,14 @@ type Config struct {
 	Modules []string
 	// Env is added to the tests' environment, as NAME=value.
 	Env []string
-	// Timeout bounds the whole run; the default is two minutes.
+	// Timeout bounds the whole run; the default is four minutes.
 	Timeout time.Duration
 }
 
 const (
 	exitMark    = "KARVE-VM-EXIT "
 	memoryMiB   = "512"
-	defaultTime = 2 * time.Minute
+	defaultTime = 4 * time.Minute
 )
 
 // Test boots a virtual machine, runs the tests there and mirrors their outcomes as subtests. It fails, never skips,

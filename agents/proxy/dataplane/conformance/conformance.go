@@ -87,7 +87,8 @@ func (s *scenario) apply(servers ...dataplane.VirtualServer) {
 	if s.plane == nil {
 		s.plane = s.openAs(s.id, networks)
 	}
-	require.NoError(s, s.plane.Apply(s.Context(), dataplane.State{Servers: servers, LocalPods: []netip.Prefix{netip.MustParsePrefix("10.80.0.0/24")}}))
+	pods := []netip.Prefix{netip.MustParsePrefix("10.80.0.0/24")}
+	require.NoError(s, s.plane.Apply(s.Context(), dataplane.State{Servers: servers, LocalPods: pods, HostPods: pods}))
 }
 
 func (s *scenario) end() {

@@ -85,7 +85,7 @@ func (d *Dataplane) Apply(ctx context.Context, state dataplane.State) error {
 	}
 	errs := []error{d.addAddresses(want), d.carryOut(ctx, want, steps)}
 	// The table comes after IPVS: it lets new frontends through, and ends flows to destinations that are gone.
-	errs = append(errs, d.helper.Apply(ctx, dataplane.State{Servers: append(d.draining(want), state.Servers...), LocalPods: state.LocalPods}))
+	errs = append(errs, d.helper.Apply(ctx, dataplane.State{Servers: append(d.draining(want), state.Servers...), LocalPods: state.LocalPods, HostPods: state.HostPods}))
 	errs = append(errs, d.letGo(ctx, want))
 	if err := errors.Join(errs...); err != nil {
 		if len(dataplane.ServerErrors(err)) == 0 {

@@ -2,7 +2,6 @@ package nftables
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
@@ -21,13 +20,13 @@ import (
 // changes when a new release can no longer read what an older one wrote.
 func (l layout) format() string {
 	if l.helper {
-		return "format-1-helper"
+		return "format-2-helper"
 	}
-	return "format-1"
+	return "format-2"
 }
 
 const (
-	chainReject     = "reject"
+	chainReject     = "refuse"
 	chainServices   = "services"
 	chainMasquerade = "masquerade"
 	chainUnserved   = "unserved"
@@ -44,8 +43,9 @@ type baseChain struct {
 
 // layout is what the base chains are made from.
 type layout struct {
-	networks  dataplane.Networks
-	localPods []netip.Prefix
+	networks dataplane.Networks
+	// localPods are the ranges of the node's pods, hostPods those of all pods on this host.
+	localPods, hostPods []netip.Prefix
 	// helper says that another balancer (IPVS) translates: this table only refuses, masquerades, and serves node
 	// ports on loopback addresses, which IPVS cannot.
 	helper bool
@@ -53,14 +53,8 @@ type layout struct {
 
 // mark names the layout, so that a later process knows whether the base chains are still right.
 func (l layout) mark() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "1 %v %v %v", l.networks, l.localPods, l.helper))
+	sum := sha256.Sum256(fmt.Appendf(nil, "2 %v %v %v %v", l.networks, l.localPods, l.hostPods, l.helper))
 	return "layout-" + hex.EncodeToString(sum[:6])
-}
-
-// podsHash stands for the ranges by which rules tell clients inside the cluster.
-func (l layout) podsHash() uint32 {
-	sum := sha256.Sum256(fmt.Append(nil, l.networks.Pods))
-	return binary.NativeEndian.Uint32(sum[:4])
 }
 
 func (l layout) chains() []baseChain {
@@ -83,7 +77,7 @@ func (l layout) chains() []baseChain {
 		unserved = append(unserved, rule(f.isFamily(), jump(chainUnserved+f.suffix)))
 		for _, p := range l.ownPods() {
 			if f.matches(p) {
-				own = append(own, rule(f.isFamily(), f.prefix(f.saddr, p), jump(chainServices+f.suffix)))
+				own = append(own, rule(f.prefix(f.saddr, p), jump(chainServices+f.suffix)))
 			}
 		}
 	}
@@ -118,15 +112,14 @@ func guardRules() [][]expr.Any {
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg(0), Data: []byte("lo\x00")},
 	}
 	return [][]expr.Any{
-		rule(notLoopback, ip4.isFamily(), ip4.prefix(ip4.daddr, ip4.loopback()), verdict(expr.VerdictDrop)),
-		rule(notLoopback, ip4.isFamily(), ip4.prefix(ip4.saddr, ip4.loopback()), verdict(expr.VerdictDrop)),
+		rule(notLoopback, ip4.prefix(ip4.daddr, ip4.loopback()), verdict(expr.VerdictDrop)),
+		rule(notLoopback, ip4.prefix(ip4.saddr, ip4.loopback()), verdict(expr.VerdictDrop)),
 	}
 }
 
 func rejectRules() [][]expr.Any {
 	return [][]expr.Any{
-		rule(loadProtocol(0), &expr.Cmp{Op: expr.CmpOpEq, Register: reg(0), Data: []byte{unix.IPPROTO_TCP}},
-			&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}),
+		rule(isProtocol(dataplane.TCP), &expr.Reject{Type: unix.NFT_REJECT_TCP_RST}),
 		rule(&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}),
 	}
 }
@@ -147,20 +140,20 @@ func (l layout) nodePort(f *family, then ...any) [][]expr.Any {
 }
 
 func (l layout) serviceRules(f *family) [][]expr.Any {
-	byAddress := rule(f.network(f.daddr, 0), loadProtocol(f.words), loadPort(f.words+1), verdictFrom(setServices+f.suffix))
+	byAddress := rule(f.frontend(), verdictFrom(setServices+f.suffix))
 	byPort := rule(loadProtocol(0), loadPort(1), verdictFrom(setNodePorts+f.suffix))
 	return append([][]expr.Any{byAddress}, l.nodePort(f, byPort)...)
 }
 
 func (l layout) unservedRules(f *family) [][]expr.Any {
-	byAddress := rule(f.network(f.daddr, 0), loadProtocol(f.words), loadPort(f.words+1), verdictFrom(setUnserved+f.suffix))
+	byAddress := rule(f.frontend(), verdictFrom(setUnserved+f.suffix))
 	byPort := rule(loadProtocol(0), loadPort(1), verdictFrom(setUnservedPorts+f.suffix))
 	out := append([][]expr.Any{byAddress}, l.nodePort(f, byPort)...)
 	if l.helper {
 		// The host owns the addresses that IPVS serves; what else listens on the host must not answer there.
 		out = append(out,
-			rule(f.network(f.daddr, 0), loadProtocol(f.words), loadPort(f.words+1), verdictFrom(setServices+f.suffix)),
-			rule(f.network(f.daddr, 0), inSet(setOwned+f.suffix), goTo(chainReject)))
+			rule(f.frontend(), verdictFrom(setServices+f.suffix)),
+			rule(f.address(f.daddr), inSet(setOwned+f.suffix), goTo(chainReject)))
 	}
 	for _, p := range l.networks.Services {
 		if f.matches(p) {
@@ -187,7 +180,7 @@ func (l layout) untranslatedReturns(f *family) [][]expr.Any {
 
 // loopbackRules serve node ports on 127.0.0.0/8 beside IPVS, which refuses to send such packets out.
 func (l layout) loopbackRules() [][]expr.Any {
-	return [][]expr.Any{rule(ip4.isFamily(), ip4.prefix(ip4.daddr, ip4.loopback()),
+	return [][]expr.Any{rule(ip4.prefix(ip4.daddr, ip4.loopback()),
 		loadProtocol(0), loadPort(1), verdictFrom(setNodePorts+ip4.suffix))}
 }
 
@@ -196,7 +189,7 @@ func (l layout) masqueradeRules(f *family) [][]expr.Any {
 	masquerade := &expr.Masq{}
 	out := l.untranslatedReturns(f)
 	out = append(out,
-		rule(f.network(f.saddr, 0), f.network(f.daddr, f.words), inSet(setHairpin+f.suffix), masquerade),
+		rule(f.address(f.saddr), f.network(f.daddr, f.words), inSet(setHairpin+f.suffix), masquerade),
 		rule(f.prefix(f.saddr, f.loopback()), masquerade))
 	if l.helper {
 		// To reach a cluster IP on its own interface the host itself takes that very address as source.
@@ -207,13 +200,12 @@ func (l layout) masqueradeRules(f *family) [][]expr.Any {
 		}
 	}
 	out = append(out,
-		rule(f.network(f.daddr, 0), inSet(setOnHost+f.suffix), verdict(expr.VerdictReturn)),
-		rule(f.network(f.daddr, 0), notInSet(setRemote+f.suffix), verdict(expr.VerdictReturn)))
-	for _, pods := range l.networks.Pods {
-		for _, services := range l.networks.Services {
-			if f.matches(pods) && f.matches(services) {
-				out = append(out, rule(f.prefix(f.saddr, pods), askedFor(services), verdict(expr.VerdictReturn)))
-			}
+		rule(f.address(f.daddr), inSet(setOnHost+f.suffix), verdict(expr.VerdictReturn)),
+		rule(f.address(f.daddr), notInSet(setRemote+f.suffix), verdict(expr.VerdictReturn)))
+	// Answers to pods on this host come back through it anyway.
+	for _, p := range l.hostPods {
+		if f.matches(p) {
+			out = append(out, rule(f.prefix(f.saddr, p), verdict(expr.VerdictReturn)))
 		}
 	}
 	return append(out, rule(masquerade))

@@ -9,10 +9,14 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
 )
 
 // maxElements is how many elements go into one message: an attribute's length has 16 bits.
 const maxElements = 400
+
+// maxComment is how much of a comment the kernel and nft take.
+const maxComment = 127
 
 // difference is what one atomic batch changes.
 type difference struct {
@@ -41,17 +45,38 @@ type writer struct {
 	table  *nftables.Table
 	layout layout
 	sets   map[string]*nftables.Set
+	lastID uint32
 }
 
-// send writes the difference as one transaction. The order within it is what the kernel's reference counts ask
-// for: chains exist before something leads to them and go after nothing does.
+// nextID numbers the sets of a transaction. The library's own counter is one for the process and not safe for use
+// from several goroutines.
+func (w *writer) nextID() uint32 {
+	w.lastID++
+	return w.lastID
+}
+
+// send writes the difference as one transaction.
 func (w *writer) send(d *difference, known map[string]bool) error {
+	if err := w.queue(d, known); err != nil {
+		return err
+	}
+	return w.conn.Flush()
+}
+
+// queue adds the difference to the transaction. The order within it is what the kernel's reference counts ask
+// for: chains exist before something leads to them and go after nothing does.
+func (w *writer) queue(d *difference, known map[string]bool) error {
 	for _, c := range d.write {
 		ref := &nftables.Chain{Name: c.name(), Table: w.table}
 		if known[c.name()] {
 			w.conn.FlushChain(ref)
 		} else {
 			w.conn.AddChain(ref)
+			if _, one := c.body.(stuck); one {
+				if err := w.conn.AddSet(w.clients(c.family, c.name()), nil); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	if err := w.elements(d.remove, w.conn.SetDeleteElements); err != nil {
@@ -61,20 +86,30 @@ func (w *writer) send(d *difference, known map[string]bool) error {
 		return err
 	}
 	for _, c := range d.write {
-		w.rules(c.name(), w.layout.rulesOf(c))
+		if err := c.body.write(w, c); err != nil {
+			return err
+		}
 	}
 	for _, name := range d.drop {
 		w.conn.FlushChain(&nftables.Chain{Name: name, Table: w.table})
 	}
 	for _, name := range d.drop {
 		w.conn.DelChain(&nftables.Chain{Name: name, Table: w.table})
+		if strings.HasPrefix(name, endpointPrefix) {
+			w.conn.DelSet(&nftables.Set{Name: clientsPrefix + name, Table: w.table})
+		}
 	}
-	return w.conn.Flush()
+	return nil
 }
 
-func (w *writer) rules(chain string, rules [][]expr.Any) {
-	for _, exprs := range rules {
-		w.conn.AddRule(&nftables.Rule{Table: w.table, Chain: &nftables.Chain{Name: chain, Table: w.table}, Exprs: exprs})
+// rules appends rules to a chain; the last gets the comment, unless that is empty.
+func (w *writer) rules(chain string, rules [][]expr.Any, comment string) {
+	for i, exprs := range rules {
+		r := &nftables.Rule{Table: w.table, Chain: &nftables.Chain{Name: chain, Table: w.table}, Exprs: exprs}
+		if i == len(rules)-1 && comment != "" {
+			r.UserData = userdata.AppendString(nil, userdata.TypeComment, comment[:min(len(comment), maxComment)])
+		}
+		w.conn.AddRule(r)
 	}
 }
 
@@ -91,24 +126,6 @@ func (w *writer) elements(elements map[element]string, op func(*nftables.Set, []
 		}
 	}
 	return nil
-}
-
-// rulesOf returns the rules of a service's chain.
-func (l layout) rulesOf(c *chain) [][]expr.Any {
-	if c.inside == "" {
-		return c.balance()
-	}
-	var out [][]expr.Any
-	for _, p := range l.networks.Pods {
-		if c.family.matches(p) {
-			out = append(out, rule(c.family.prefix(c.family.saddr, p), goTo(c.inside)))
-		}
-	}
-	out = append(out, rule(addressIsLocal(true, expr.CmpOpEq), goTo(c.inside)))
-	if c.outside != "" {
-		out = append(out, rule(goTo(c.outside)))
-	}
-	return out
 }
 
 // writeBase makes the table where there is none in this format, and the base chains. Chains and elements of
@@ -148,7 +165,7 @@ func (w *writer) queueBase(k *kernel) error {
 		w.conn.FlushChain(c)
 	}
 	for _, b := range base {
-		w.rules(b.name, b.rules)
+		w.rules(b.name, b.rules, "")
 	}
 	return nil
 }
@@ -162,6 +179,7 @@ func newWriter(ctx context.Context, table *nftables.Table, l layout) (*writer, e
 	w := &writer{conn: conn, table: table, layout: l, sets: map[string]*nftables.Set{}}
 	for _, f := range families {
 		for _, s := range f.sets(table) {
+			s.ID = w.nextID()
 			w.sets[s.Name] = s
 		}
 	}

@@ -49,7 +49,7 @@ func parseClaim(key string) (Claim, bool) {
 
 // Claims returns what this table remembers, also of an earlier process.
 func (h *Helper) Claims(ctx context.Context) (map[Claim]bool, error) {
-	if err := h.prepare(ctx, h.layout.localPods); err != nil {
+	if err := h.prepare(ctx, h.layout); err != nil {
 		h.forget()
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (h *Helper) Claims(ctx context.Context) (map[Claim]bool, error) {
 // to, so that their first connection is masqueraded right. A balancer calls it before it makes something, and lets go
 // of what it has removed afterwards, in a call without endpoints.
 func (h *Helper) SetClaims(ctx context.Context, claims map[Claim]bool, coming []dataplane.Endpoint) error {
-	if err := h.prepare(ctx, h.layout.localPods); err != nil {
+	if err := h.prepare(ctx, h.layout); err != nil {
 		h.forget()
 		return err
 	}

@@ -61,9 +61,6 @@ func readKernel(ctx context.Context, table *nftables.Table, format string) (*ker
 	}
 	for _, f := range families {
 		for _, set := range f.sets(table) {
-			if set.Dynamic {
-				continue
-			}
 			if err := k.readSet(conn, set, verdictSets[strings.TrimSuffix(set.Name, f.suffix)]); err != nil {
 				return nil, err
 			}
@@ -97,7 +94,7 @@ func (k *kernel) readChains(conn *nftables.Conn, table *nftables.Table, format s
 			k.usable = true
 		case strings.HasPrefix(c.Name, "layout-"):
 			k.layout = c.Name
-		case strings.HasPrefix(c.Name, "svc"):
+		case isServiceChain(c.Name):
 			k.chains[c.Name] = true
 		}
 	}
@@ -157,4 +154,14 @@ func setElement(e element, value string, verdicts bool) nftables.SetElement {
 		out.VerdictData = &expr.Verdict{Kind: expr.VerdictDrop}
 	}
 	return out
+}
+
+// isServiceChain tells chains of Services and endpoints from base chains.
+func isServiceChain(name string) bool {
+	for _, f := range families {
+		if strings.HasPrefix(name, chainPrefix+f.suffix+"-") || strings.HasPrefix(name, endpointPrefix+f.suffix+"-") {
+			return true
+		}
+	}
+	return false
 }

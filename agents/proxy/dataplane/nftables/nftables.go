@@ -1,15 +1,12 @@
 // Package nftables balances Services with nftables maps. Each cluster's node has one table. A new connection costs
 // one lookup, address . protocol . port to a chain, whatever the number of Services; the chain counts on in even
-// turns (numgen) and takes the endpoint from a second map, group . turn to address . port. A change of endpoints is a
-// change of map elements; rules are rewritten only where the number of endpoints changed, and only of that Service.
-// Nothing but netlink is needed at run time.
+// turns (numgen) over a map of its endpoints. A change of endpoints rewrites that one chain, a new Service adds a chain
+// and map elements, each in an atomic transaction. Nothing but netlink is needed at run time.
 package nftables
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -41,9 +38,9 @@ type Dataplane struct {
 	programs map[string]*installed
 	wanted   map[element]string
 	uses     map[element]int
-	chains   map[string]*chain // what must exist
-	places   map[groupID][]netip.AddrPort
-	claims   *installed // a helper's
+	chains   map[string]*chain  // what must exist
+	names    map[element]string // of chains, by their elements among the shapes
+	claims   *installed         // a helper's
 }
 
 // installed is a server and its program.
@@ -89,13 +86,13 @@ func Cleanup(ctx context.Context, id dataplane.Identity) error {
 func (d *Dataplane) forget() {
 	d.kernel, d.swept, d.claims = nil, false, nil
 	d.programs, d.wanted, d.uses = map[string]*installed{}, map[element]string{}, map[element]int{}
-	d.chains, d.places = map[string]*chain{}, map[groupID][]netip.AddrPort{}
+	d.chains, d.names = map[string]*chain{}, map[element]string{}
 }
 
 // Apply implements dataplane.Dataplane.
 func (d *Dataplane) Apply(ctx context.Context, state dataplane.State) error {
 	first := !d.swept
-	if err := d.prepare(ctx, state.LocalPods); err != nil {
+	if err := d.prepare(ctx, d.layoutFor(state)); err != nil {
 		d.forget()
 		return err
 	}
@@ -140,16 +137,21 @@ func (d *Dataplane) Maintain(ctx context.Context) (time.Duration, error) {
 	return again, err
 }
 
+func (d *Dataplane) layoutFor(state dataplane.State) layout {
+	return layout{
+		networks: d.config.Networks, helper: d.layout.helper,
+		localPods: slices.Clone(state.LocalPods), hostPods: slices.Clone(state.HostPods),
+	}
+}
+
 // prepare reads the kernel where needed and brings the base chains up to date.
-func (d *Dataplane) prepare(ctx context.Context, localPods []netip.Prefix) error {
-	want := layout{networks: d.config.Networks, localPods: slices.Clone(localPods), helper: d.layout.helper}
+func (d *Dataplane) prepare(ctx context.Context, want layout) error {
 	if d.kernel == nil {
 		k, err := readKernel(ctx, d.table, d.layout.format())
 		if err != nil {
 			return fmt.Errorf("read table %s: %w", d.table.Name, err)
 		}
 		d.kernel = k
-		d.readPlaces()
 	}
 	d.layout = want
 	if d.kernel.usable && d.kernel.layout == want.mark() {
@@ -167,21 +169,6 @@ func (d *Dataplane) prepare(ctx context.Context, localPods []netip.Prefix) error
 	}
 	d.kernel.exists, d.kernel.usable, d.kernel.layout = true, true, want.mark()
 	return nil
-}
-
-// readPlaces takes the order of endpoints from the kernel, so that a restart changes no index.
-func (d *Dataplane) readPlaces() {
-	for e, value := range d.kernel.elements {
-		if e.set[:len(e.set)-1] != setEndpoints || len(e.key) != 12 {
-			continue
-		}
-		id := groupID([]byte(e.key[:8]))
-		i := int(binary.NativeEndian.Uint32([]byte(e.key[8:])))
-		for len(d.places[id]) <= i {
-			d.places[id] = append(d.places[id], netip.AddrPort{})
-		}
-		d.places[id][i] = parseAddressPort(value)
-	}
 }
 
 // change is one server that differs from what is installed; after is nil for one that goes.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -25,10 +26,10 @@ func Probe(ctx context.Context) error {
 	if err := w.queueBase(&kernel{}); err != nil {
 		return explain(err)
 	}
-	for _, f := range families {
-		c := &chain{family: f, shape: shape{endpoints: 2, affinity: 60}}
-		w.conn.AddChain(&nftables.Chain{Name: c.name(), Table: table})
-		w.rules(c.name(), c.balance())
+	for _, ipv6 := range []bool{false, true} {
+		if err := w.queueSample(ipv6); err != nil {
+			return explain(err)
+		}
 	}
 	w.conn.DelTable(table)
 	return explain(w.conn.Flush())
@@ -42,4 +43,20 @@ func explain(err error) error {
 		return fmt.Errorf("not allowed to change firewall rules: run as root, or with CAP_NET_ADMIN (%w)", err)
 	}
 	return fmt.Errorf("the kernel lacks what is needed: load nf_tables, nft_chain_nat, nft_numgen, nft_fib_inet, nft_reject_inet and nft_masq (`modprobe -a …`), or use a kernel from 5.10 (%w)", err)
+}
+
+// queueSample writes the chains of a server that uses everything.
+func (w *writer) queueSample(ipv6 bool) error {
+	endpoint := dataplane.Endpoint{Addr: netip.MustParseAddrPort("192.0.2.1:80")}
+	if ipv6 {
+		endpoint.Addr = netip.MustParseAddrPort("[2001:db8::1]:80")
+	}
+	p := render(w.layout, &dataplane.VirtualServer{
+		Name: "probe", Protocol: dataplane.TCP, IPv6: ipv6, Affinity: time.Hour,
+		Frontends: []dataplane.Frontend{{Kind: dataplane.NodePort, Port: 1, Local: true}},
+		Endpoints: []dataplane.Endpoint{endpoint}, LocalEndpoints: []dataplane.Endpoint{endpoint},
+	})
+	d := newDifference()
+	d.add, d.write = p.elements, p.chains
+	return w.queue(d, nil)
 }

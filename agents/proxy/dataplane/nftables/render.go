@@ -2,11 +2,8 @@ package nftables
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
-	"net/netip"
 	"slices"
-	"time"
 
 	"karve.dev/karve/agents/proxy/dataplane"
 )
@@ -35,47 +32,46 @@ const (
 	valueAccept = "accept"
 )
 
-// shape is all that a chain's rules are made from, besides its id and the layout.
-type shape struct {
-	endpoints uint32
-	affinity  uint32 // seconds; with outsiders a hash of the cluster's ranges
-}
-
-// outsiders in endpoints marks a chain that tells clients outside the cluster from those inside.
-const outsiders = 0xffff0000
-
-func (s shape) bytes() string {
-	var out [8]byte
-	binary.NativeEndian.PutUint32(out[0:], s.endpoints)
-	binary.NativeEndian.PutUint32(out[4:], s.affinity)
-	return string(out[:])
-}
-
-// chain serves a group, or chooses between two groups (outside and inside are set).
+// chain serves connections: those of a server, of one of its endpoints, or of those frontends of it that tell clients
+// outside the cluster from those inside.
 type chain struct {
-	family          *family
-	id              groupID
-	shape           shape
-	outside, inside string
+	family *family
+	id     groupID
+	body   body
+	server string // for people who read the rules
 }
 
-func (c *chain) name() string { return chainName(c.family, c.id) }
+func (c *chain) name() string {
+	if _, one := c.body.(stuck); one {
+		return endpointChain(c.family, c.id)
+	}
+	return chainPrefix + c.family.suffix + "-" + hex.EncodeToString(c.id[:])
+}
 
-func chainName(f *family, id groupID) string {
-	return "svc" + f.suffix + "-" + hex.EncodeToString(id[:])
+// shape is the element that stands for the chain's rules.
+func (c *chain) shape() element { return element{setShapes + c.family.suffix, string(c.id[:])} }
+
+// Chains of Services and of single endpoints. An endpoint's chain comes and goes with a set of the clients that stick
+// to it.
+const (
+	chainPrefix    = "svc"
+	endpointPrefix = "ep"
+	clientsPrefix  = "clients-"
+)
+
+func endpointChain(f *family, id groupID) string {
+	return endpointPrefix + f.suffix + "-" + hex.EncodeToString(id[:])
 }
 
 // program is what one virtual server needs in the kernel.
 type program struct {
 	elements map[element]string
 	chains   []*chain
-	// groups are the endpoints of each group, in the order of their indexes.
-	groups map[groupID][]netip.AddrPort
 }
 
-// render translates a virtual server. order gives the endpoints of a group their indexes.
-func render(l layout, v *dataplane.VirtualServer, order func(groupID, []dataplane.Endpoint) []netip.AddrPort) *program {
-	r := renderer{layout: l, server: v, family: familyOf(v.IPv6), order: order, program: &program{elements: map[element]string{}, groups: map[groupID][]netip.AddrPort{}}}
+// render translates a virtual server.
+func render(l layout, v *dataplane.VirtualServer) *program {
+	r := renderer{layout: l, server: v, family: familyOf(v.IPv6), stuck: map[groupID]bool{}, program: &program{elements: map[element]string{}}}
 	if l.helper {
 		r.help()
 		return r.program
@@ -126,9 +122,9 @@ type renderer struct {
 	layout  layout
 	server  *dataplane.VirtualServer
 	family  *family
-	order   func(groupID, []dataplane.Endpoint) []netip.AddrPort
 	program *program
 	split   string // the chain that tells outside from inside, once made
+	stuck   map[groupID]bool
 }
 
 func (r *renderer) hasLocalFrontend() bool {
@@ -144,19 +140,25 @@ func (r *renderer) put(set, key, value string) {
 	r.program.elements[element{set + r.family.suffix, key}] = value
 }
 
-// group makes the chain and elements of endpoints that take turns; it returns "" when there are none.
+// group makes the chain of endpoints that take turns and returns its name, "" when there are none.
 func (r *renderer) group(variant string, endpoints []dataplane.Endpoint) string {
 	if len(endpoints) == 0 {
 		return ""
 	}
-	id := groupOf(r.server.Name, variant)
-	r.program.groups[id] = r.order(id, endpoints)
-	for i, addr := range r.program.groups[id] {
-		r.put(setEndpoints, string(id[:])+string(nativeIndex(i)), addressPort(addr))
-	}
 	r.placeEndpoints(endpoints)
-	s := shape{endpoints: uint32(len(endpoints)), affinity: uint32(r.server.Affinity / time.Second)}
-	return r.chain(&chain{family: r.family, id: id, shape: s})
+	if r.server.Affinity == 0 {
+		return r.chain(variant, turns{r.server.Protocol, endpoints})
+	}
+	body := sticky{}
+	for _, ep := range endpoints {
+		id := groupOf(r.server.Name, ep.Addr.String())
+		body = append(body, id)
+		if !r.stuck[id] {
+			r.stuck[id] = true
+			r.chain(ep.Addr.String(), stuck{r.server.Protocol, ep.Addr, r.server.Affinity})
+		}
+	}
+	return r.chain(variant, body)
 }
 
 // placeEndpoints tells masquerading where endpoints live.
@@ -172,20 +174,18 @@ func (r *renderer) placeEndpoints(endpoints []dataplane.Endpoint) {
 	}
 }
 
-func (r *renderer) chain(c *chain) string {
+// chain adds a chain of the server.
+func (r *renderer) chain(variant string, b body) string {
+	c := &chain{family: r.family, id: groupOf(r.server.Name, variant), body: b, server: r.server.Name}
 	r.program.chains = append(r.program.chains, c)
-	r.put(setShapes, string(c.id[:]), c.shape.bytes())
+	r.program.elements[c.shape()] = digest(b)
 	return c.name()
 }
 
 // splitChain sends clients inside the cluster to every endpoint and those outside to local ones only.
 func (r *renderer) splitChain(everyone, here string) string {
 	if r.split == "" {
-		s := shape{endpoints: outsiders, affinity: r.layout.podsHash()}
-		if here != "" {
-			s.endpoints++
-		}
-		r.split = r.chain(&chain{family: r.family, id: groupOf(r.server.Name, "split"), shape: s, outside: here, inside: everyone})
+		r.split = r.chain("split", split{inside: everyone, outside: here, pods: r.layout.networks.Pods})
 	}
 	return r.split
 }
@@ -217,15 +217,4 @@ func (r *renderer) key(fe dataplane.Frontend) string {
 		return tail
 	}
 	return string(fe.Addr.AsSlice()) + tail
-}
-
-// addressPort encodes an endpoint as a map's value.
-func addressPort(a netip.AddrPort) string {
-	return string(a.Addr().AsSlice()) + string([]byte{byte(a.Port() >> 8), byte(a.Port()), 0, 0})
-}
-
-func parseAddressPort(value string) netip.AddrPort {
-	n := len(value) - 4
-	addr, _ := netip.AddrFromSlice([]byte(value[:n]))
-	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16([]byte(value[n:n+2])))
 }

@@ -1,9 +1,7 @@
 package nftables
 
 import (
-	"encoding/binary"
 	"net/netip"
-	"time"
 
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
@@ -52,9 +50,14 @@ func (f *family) loopback() netip.Prefix {
 
 func (f *family) matches(p netip.Prefix) bool { return p.Addr().Is6() == (f == ip6) }
 
-// network loads an address of the packet.
+// network loads an address of the packet. The rule must have matched the family before.
 func (f *family) network(offset, into uint32) expr.Any {
 	return &expr.Payload{DestRegister: reg(into), Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4 * f.words}
+}
+
+// frontend loads what a connection asks for: address . protocol . port.
+func (f *family) frontend() []expr.Any {
+	return append(f.isFamily(), f.network(f.daddr, 0), loadProtocol(f.words), loadPort(f.words+1))
 }
 
 // isFamily matches packets of the family.
@@ -73,9 +76,14 @@ func loadPort(into uint32) expr.Any {
 	return &expr.Payload{DestRegister: reg(into), Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}
 }
 
-// prefix matches an address of the packet against a range.
+// prefix matches the family and an address of the packet against a range.
 func (f *family) prefix(offset uint32, p netip.Prefix) []expr.Any {
-	return append([]expr.Any{f.network(offset, 0)}, inPrefix(p)...)
+	return append(append(f.isFamily(), f.network(offset, 0)), inPrefix(p)...)
+}
+
+// address loads an address, after matching the family.
+func (f *family) address(offset uint32) []expr.Any {
+	return append(f.isFamily(), f.network(offset, 0))
 }
 
 // inPrefix compares the address in register 0 with a range.
@@ -148,54 +156,5 @@ func rule(parts ...any) []expr.Any {
 			out = append(out, p)
 		}
 	}
-	return out
-}
-
-// Registers of a balancing rule: the key of a map first, then the endpoint that was chosen.
-const chosen = 8
-
-// translate sends the connection to the address and port in the registers of the chosen endpoint.
-func (f *family) translate() expr.Any {
-	return &expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(f.proto), RegAddrMin: reg(chosen), RegProtoMin: reg(chosen + f.words), Specified: true}
-}
-
-// takeTurn chooses the next of n endpoints of a group.
-func (f *family) takeTurn(id groupID, n uint32) []expr.Any {
-	return []expr.Any{
-		immediate(0, id[0:4]), immediate(1, id[4:8]),
-		&expr.Numgen{Register: reg(2), Modulus: n, Type: unix.NFT_NG_INCREMENTAL},
-		&expr.Lookup{SourceRegister: reg(0), SetName: setEndpoints + f.suffix, IsDestRegSet: true, DestRegister: reg(chosen)},
-	}
-}
-
-// clientKey puts the client's address and the group in register 0 onwards, the key of the affinity map.
-func (f *family) clientKey(id groupID) []expr.Any {
-	return []expr.Any{f.network(f.saddr, 0), immediate(f.words, id[0:4]), immediate(f.words+1, id[4:8])}
-}
-
-// remember stores or renews the chosen endpoint for the client in register 0 onwards.
-func (f *family) remember(timeout time.Duration) expr.Any {
-	return &expr.Dynset{SrcRegKey: reg(0), SrcRegData: reg(chosen), SetName: setAffinity + f.suffix, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: timeout}
-}
-
-// balance returns the rules of a group's chain.
-func (c *chain) balance() [][]expr.Any {
-	f, turn := c.family, c.family.takeTurn(c.id, c.shape.endpoints)
-	plain := rule(turn, f.translate())
-	if c.shape.affinity == 0 {
-		return [][]expr.Any{plain}
-	}
-	timeout := time.Duration(c.shape.affinity) * time.Second
-	known := &expr.Lookup{SourceRegister: reg(0), SetName: setAffinity + f.suffix, IsDestRegSet: true, DestRegister: reg(chosen)}
-	return [][]expr.Any{
-		rule(f.clientKey(c.id), known, f.remember(timeout), f.translate()),
-		rule(turn, f.clientKey(c.id), f.remember(timeout), f.translate()),
-		plain, // the affinity map is full
-	}
-}
-
-func nativeIndex(i int) []byte {
-	out := make([]byte, 4)
-	binary.NativeEndian.PutUint32(out, uint32(i))
 	return out
 }

@@ -14,8 +14,6 @@ const (
 	setUnserved = "unserved"
 	// setUnservedPorts is the same for node ports.
 	setUnservedPorts = "unservedports"
-	// setEndpoints maps group . index to the endpoint's address . port.
-	setEndpoints = "endpoints"
 	// setOnHost and setRemote hold the addresses of endpoints, by where they live.
 	setOnHost = "onhost"
 	setRemote = "remote"
@@ -27,12 +25,7 @@ const (
 	// the kernel (address . protocol . port), so that what a dead process left can be told from what others made.
 	setOwned  = "owned"
 	setClaims = "claims"
-	// setAffinity remembers client . group -> endpoint. The kernel writes it.
-	setAffinity = "affinity"
 )
-
-// affinityLimit bounds the clients that a node remembers.
-const affinityLimit = 262144
 
 func (f *family) addressType() nftables.SetDatatype {
 	if f == ip6 {
@@ -41,7 +34,7 @@ func (f *family) addressType() nftables.SetDatatype {
 	return nftables.TypeIPAddr
 }
 
-// sets declares every set of a family. mirrored lists those that Apply writes.
+// sets declares every set of a family.
 func (f *family) sets(table *nftables.Table) []*nftables.Set {
 	addr, mark := f.addressType(), nftables.TypeMark
 	proto, port, concat := nftables.TypeInetProto, nftables.TypeInetService, nftables.MustConcatSetType
@@ -53,21 +46,17 @@ func (f *family) sets(table *nftables.Table) []*nftables.Set {
 		s.IsMap, s.DataType = true, data
 		return s
 	}
-	affinity := mapped(setAffinity, concat(addr, mark, mark), concat(addr, port))
-	affinity.Dynamic, affinity.HasTimeout, affinity.Size = true, true, affinityLimit
 	return []*nftables.Set{
 		mapped(setServices, concat(addr, proto, port), nftables.TypeVerdict),
 		mapped(setNodePorts, concat(proto, port), nftables.TypeVerdict),
 		mapped(setUnserved, concat(addr, proto, port), nftables.TypeVerdict),
 		mapped(setUnservedPorts, concat(proto, port), nftables.TypeVerdict),
-		mapped(setEndpoints, concat(mark, mark, mark), concat(addr, port)),
 		named(setOnHost, addr),
 		named(setRemote, addr),
 		named(setHairpin, concat(addr, addr)),
 		named(setOwned, addr),
 		named(setClaims, concat(addr, proto, port)),
 		mapped(setShapes, concat(mark, mark), concat(mark, mark)),
-		affinity,
 	}
 }
 

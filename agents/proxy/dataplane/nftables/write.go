@@ -2,10 +2,10 @@ package nftables
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 
 	"karve.dev/karve/agents/proxy/dataplane"
 )
@@ -69,7 +69,7 @@ func serverError(c change, cause error) error {
 func (d *Dataplane) swap(c change, touched map[element]bool) {
 	var next *program
 	if c.after != nil {
-		next = render(d.layout, c.after, func(id groupID, eps []dataplane.Endpoint) []netip.AddrPort { return place(d.places[id], eps) })
+		next = render(d.layout, c.after)
 	}
 	d.replace(c.old, next, touched)
 	if next == nil {
@@ -102,8 +102,8 @@ func (d *Dataplane) replace(old *installed, next *program, touched map[element]b
 		}
 		for _, c := range next.chains {
 			d.chains[c.name()] = c
+			d.names[c.shape()] = c.name()
 		}
-		maps.Copy(d.places, next.groups)
 	}
 	if old == nil {
 		return
@@ -113,11 +113,7 @@ func (d *Dataplane) replace(old *installed, next *program, touched map[element]b
 		if d.uses[e]--; d.uses[e] == 0 {
 			delete(d.uses, e)
 			delete(d.wanted, e)
-		}
-	}
-	for id := range old.program.groups {
-		if next == nil || next.groups[id] == nil {
-			delete(d.places, id)
+			delete(d.names, e)
 		}
 	}
 }
@@ -144,13 +140,19 @@ func (d *Dataplane) compare(e element, diff *difference) {
 	if e.set[:len(e.set)-1] != setShapes {
 		return
 	}
-	name := "svc" + e.set[len(e.set)-1:] + "-" + fmt.Sprintf("%x", e.key)
-	switch {
-	case wanted && (!same || !d.kernel.chains[name]):
-		diff.write = append(diff.write, d.chains[name])
-	case !wanted && d.kernel.chains[name]:
-		diff.drop = append(diff.drop, name)
-		delete(d.chains, name)
+	if wanted {
+		name := d.names[e]
+		if !same || !d.kernel.chains[name] {
+			diff.write = append(diff.write, d.chains[name])
+		}
+		return
+	}
+	for _, prefix := range []string{chainPrefix, endpointPrefix} {
+		name := prefix + e.set[len(e.set)-1:] + "-" + hex.EncodeToString([]byte(e.key))
+		if d.kernel.chains[name] {
+			diff.drop = append(diff.drop, name)
+			delete(d.chains, name)
+		}
 	}
 }
 
