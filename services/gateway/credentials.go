@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"maps"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 	"google.golang.org/grpc/metadata"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/streaming/pkg/httpstream/wsstream"
 )
 
 // Metadata keys by which the API service learns who calls.
@@ -140,13 +142,27 @@ func (p *peer) withToken(md metadata.MD, token string) (metadata.MD, error) {
 	return out, nil
 }
 
+// webSocketToken begins a WebSocket subprotocol that carries a token: browsers cannot set headers there.
+const webSocketToken = "base64url.bearer.authorization.k8s.io."
+
 func bearerOf(r *http.Request) string {
 	value := r.Header.Get("Authorization")
 	const scheme = "bearer "
-	if len(value) <= len(scheme) || !strings.EqualFold(value[:len(scheme)], scheme) {
+	if len(value) > len(scheme) && strings.EqualFold(value[:len(scheme)], scheme) {
+		return strings.TrimSpace(value[len(scheme):])
+	}
+	if value != "" || !wsstream.IsWebSocketRequest(r) {
 		return ""
 	}
-	return strings.TrimSpace(value[len(scheme):])
+	for _, protocol := range strings.Split(r.Header.Get("Sec-Websocket-Protocol"), ",") {
+		if encoded, ok := strings.CutPrefix(strings.TrimSpace(protocol), webSocketToken); ok {
+			token, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(encoded, "="))
+			if err == nil {
+				return string(token)
+			}
+		}
+	}
+	return ""
 }
 
 func impersonates(h http.Header) bool {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,9 @@ type fakeAPI struct {
 	json, raw []byte
 	events    chan *apiv1.WatchEvent
 	unhealthy bool
+	// panics makes Get panic; hold, when set, makes it wait.
+	panics atomic.Bool
+	hold   chan struct{}
 
 	mu   sync.Mutex
 	last proto.Message
@@ -82,6 +86,12 @@ func (f *fakeAPI) answer(ctx context.Context, m proto.Message, as *apiv1.Represe
 }
 
 func (f *fakeAPI) Get(ctx context.Context, req *apiv1.GetRequest) (*apiv1.Result, error) {
+	if f.panics.Load() {
+		panic("a bug")
+	}
+	if f.hold != nil {
+		<-f.hold
+	}
 	if name := req.GetRef().GetName(); name != "web" {
 		return nil, apierr.ToGRPC(apierrors.NewNotFound(schema.GroupResource{Resource: "pods"}, name))
 	}

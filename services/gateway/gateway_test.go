@@ -296,6 +296,46 @@ func TestHealthAndMetrics(t *testing.T) {
 	require.Contains(t, body, `apiserver_request_total{code="200",component="apiserver",group="",resource="pods",scope="resource",subresource="",verb="GET",version="v1"} 1`)
 }
 
+func TestAPanicIsAnInternalError(t *testing.T) {
+	w := newWorld(t)
+	w.api.json = nil
+	w.api.panics.Store(true)
+	res, body := w.do(t, "GET", podPath, "")
+	require.Equal(t, 500, res.StatusCode)
+	require.Contains(t, body, `"reason":"InternalError"`)
+	w.api.panics.Store(false)
+	res, _ = w.do(t, "GET", podPath, "")
+	require.Equal(t, 200, res.StatusCode)
+}
+
+func TestOverloadIsRefused(t *testing.T) {
+	w := newWorld(t, func(c *gateway.Config) { c.MaxInFlight = 1 })
+	w.api.hold = make(chan struct{})
+	codes := make(chan int, 20)
+	for range 20 {
+		go func() {
+			res, err := w.http.Get(w.url + podPath)
+			if err != nil {
+				codes <- 0
+				return
+			}
+			res.Body.Close()
+			if res.StatusCode == 429 && res.Header.Get("Retry-After") == "" {
+				codes <- 0
+				return
+			}
+			codes <- res.StatusCode
+		}()
+	}
+	for range 9 {
+		require.Equal(t, 429, <-codes, "one runs, ten wait, the rest is refused at once")
+	}
+	close(w.api.hold)
+	for range 11 {
+		require.Equal(t, 200, <-codes)
+	}
+}
+
 func TestShutdownEndsWatchesAtOnce(t *testing.T) {
 	w := &world{api: newFakeAPI(), keys: newPKI(t)}
 	server := transport.NewServer(nil, nil)

@@ -65,16 +65,21 @@ func (g *Gateway) serveResource(w *response, r *http.Request, t *route.Target) {
 		g.tooMany(w, r)
 		return
 	}
-	defer limit.release()
-	ctx, cancel := context.WithTimeout(c.ctx, c.timeout(g.cfg.RequestTimeout))
-	defer cancel()
-	c.ctx = ctx
-	result, err := actions[t.Verb](g, c)
+	result, err := g.act(c, limit)
 	if err != nil {
 		g.fail(w, r, err)
 		return
 	}
 	g.respond(w, c, result)
+}
+
+// act calls the API service. The slot is given back before the answer is written: a client that reads slowly holds none.
+func (g *Gateway) act(c *call, limit *limiter) (*apiv1.Result, error) {
+	defer limit.release()
+	ctx, cancel := context.WithTimeout(c.ctx, c.timeout(g.cfg.RequestTimeout))
+	defer cancel()
+	c.ctx = ctx
+	return actions[c.target.Verb](g, c)
 }
 
 // prepare reads what the headers and the query say.

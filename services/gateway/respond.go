@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -94,6 +95,13 @@ func pretty(r *http.Request) bool {
 	return strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0")
 }
 
+const (
+	// largeBody is what does not fit into the windows of a connection: sending it depends on the client.
+	largeBody = 64 << 10
+	// answerTimeout is how long a client may take to receive a large answer.
+	answerTimeout = 2 * time.Minute
+)
+
 // body is an answer in up to three pieces, so that the API service's bytes are never copied.
 type body struct {
 	contentType      []string
@@ -124,6 +132,9 @@ func (b *body) size() int { return len(b.head) + len(b.data) + len(b.tail) }
 func (b *body) write(w *response, r *http.Request) {
 	h := w.Header()
 	h["Content-Type"] = b.contentType
+	if b.size() >= largeBody {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
+	}
 	if b.size() >= gzipThreshold {
 		h.Add("Vary", "Accept-Encoding")
 		if wantsGzip(r) {
