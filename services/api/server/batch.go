@@ -41,10 +41,10 @@ func (s *Server) Batch(ctx context.Context, gvk schema.GroupVersionKind, changes
 		return errs
 	}
 	var pending []*batched
-	size, keys := 0, map[string]bool{}
+	size, count, keys := 0, 0, map[string]bool{}
 	flush := func() {
 		s.commitBatch(ctx, pending)
-		pending, size = nil, 0
+		pending, size, count = nil, 0, 0
 		clear(keys)
 	}
 	for i := range changes {
@@ -58,10 +58,11 @@ func (s *Server) Batch(ctx context.Context, gvk schema.GroupVersionKind, changes
 		if !b.plan(ctx, s, false) {
 			continue
 		}
-		if size += len(b.op.Value); len(pending) == batchOps || size > batchBytes && len(pending) > 0 {
+		if size += b.size(); count+len(b.ops) > batchOps || size > batchBytes && len(pending) > 0 {
 			flush()
-			size = len(b.op.Value)
+			size = b.size()
 		}
+		count += len(b.ops)
 		pending = append(pending, b)
 		keys[b.request.key()] = true
 	}
@@ -74,10 +75,19 @@ type batched struct {
 	*Change
 	request *request
 	err     *error
-	op      store.Op
+	// ops are the change itself and what a hook adds to it.
+	ops []store.Op
 }
 
-// plan reads the object and works out the op; false when there is nothing to commit, for success or failure.
+func (b *batched) size() int {
+	n := 0
+	for _, op := range b.ops {
+		n += len(op.Value)
+	}
+	return n
+}
+
+// plan reads the object and works out the ops; false when there is nothing to commit, for success or failure.
 func (b *batched) plan(ctx context.Context, s *Server, fresh bool) bool {
 	var it item
 	cached := false
@@ -89,58 +99,69 @@ func (b *batched) plan(ctx context.Context, s *Server, fresh bool) bool {
 	if *b.err != nil {
 		return false
 	}
+	b.ops, *b.err = b.outcome(ctx, s, it)
+	if *b.err == nil && b.ops != nil {
+		return true
+	}
+	// Neither a refusal nor "nothing changes" is certain of an object that may not be the newest.
+	return cached && b.plan(ctx, s, true)
+}
+
+// outcome lets the change decide about the object; no ops mean that nothing changes.
+func (b *batched) outcome(ctx context.Context, s *Server, it item) ([]store.Op, error) {
 	base := item{value: it.value, revision: it.revision, err: it.err}
 	old, err := base.object(b.request.Kind)
 	if err != nil {
-		*b.err = err
-		return false
+		return nil, err
 	}
 	out, err := b.Do(old)
 	if err != nil {
-		if cached {
-			// Perhaps only because the cache is behind.
-			return b.plan(ctx, s, true)
+		return nil, err
+	}
+	op := store.Op{Key: b.request.key(), Expected: it.revision}
+	if out.Remove = out.Remove || finished(out.Next); !out.Remove {
+		b.request.Default(out.Next)
+	}
+	side, err := s.planChange(ctx, b.request, out, it)
+	if err != nil {
+		return nil, err
+	}
+	if !out.Remove {
+		if op.Value, err = codec.Encode(b.request.GroupVersionKind, out.Next); err != nil {
+			return nil, err
 		}
-		*b.err = err
-		return false
+		if bytes.Equal(op.Value, it.value) {
+			return nil, nil
+		}
 	}
-	b.op = store.Op{Key: b.request.key(), Expected: it.revision}
-	if out.Remove || finished(out.Next) {
-		return true
-	}
-	b.request.Default(out.Next)
-	b.op.Value, *b.err = codec.Encode(b.request.GroupVersionKind, out.Next)
-	if *b.err != nil {
-		return false
-	}
-	if !bytes.Equal(b.op.Value, it.value) {
-		return true
-	}
-	// That nothing changes is only certain of the newest object.
-	return cached && b.plan(ctx, s, true)
+	return append([]store.Op{op}, side...), nil
 }
 
 // commitBatch commits what is pending. A change that lost a race is planned again with the newest object.
 func (s *Server) commitBatch(ctx context.Context, pending []*batched) {
-	for try := 0; len(pending) > 0; try++ {
-		ops := make([]store.Op, len(pending))
+	for tries := batchTries * len(pending); len(pending) > 0; tries-- {
+		var ops []store.Op
+		var owners []int
 		for i, b := range pending {
-			ops[i] = b.op
+			ops = append(ops, b.ops...)
+			for range b.ops {
+				owners = append(owners, i)
+			}
 		}
 		_, err := s.store.Commit(ctx, ops...)
 		if err == nil {
 			return
 		}
 		var failed *store.FailedOpError
-		if !errors.As(err, &failed) || try == batchTries*len(ops) {
+		if !errors.As(err, &failed) || tries == 0 {
 			for _, b := range pending {
 				*b.err = fmt.Errorf("store %s: %w", b.request.Resource, err)
 			}
 			return
 		}
-		loser := pending[failed.Index]
-		if !loser.plan(ctx, s, true) {
-			pending = append(pending[:failed.Index], pending[failed.Index+1:]...)
+		loser := owners[failed.Index]
+		if !pending[loser].plan(ctx, s, true) {
+			pending = append(pending[:loser], pending[loser+1:]...)
 		}
 	}
 }

@@ -66,21 +66,23 @@ func checkDelete(o *apiv1.DeleteOptions) error {
 
 // remove deletes an object, or marks it as terminating.
 func (s *Server) remove(ctx context.Context, r *request, o *apiv1.DeleteOptions) (changed, error) {
-	return s.modify(ctx, r, o.GetDryRun(), func(old registry.Object) (Outcome, error) {
-		if err := r.preconditions(old, o); err != nil {
-			return Outcome{}, err
-		}
-		attrs := &admission.Attributes{
-			Operation: admission.Delete, Kind: r.Kind, Namespace: r.namespace, Name: r.name, Old: old, User: r.user, DryRun: o.GetDryRun(),
-		}
-		if err := s.admission.Admit(ctx, attrs); err != nil {
-			return Outcome{}, err
-		}
-		if err := s.admission.Validate(ctx, attrs); err != nil {
-			return Outcome{}, err
-		}
-		return Outcome{Next: old, Remove: terminate(r.Kind, old, o, r.now)}, nil
-	})
+	return s.modify(ctx, r, o.GetDryRun(), func(old registry.Object) (Outcome, error) { return s.decideRemoval(ctx, r, old, o) })
+}
+
+func (s *Server) decideRemoval(ctx context.Context, r *request, old registry.Object, o *apiv1.DeleteOptions) (Outcome, error) {
+	if err := r.preconditions(old, o); err != nil {
+		return Outcome{}, err
+	}
+	attrs := &admission.Attributes{
+		Operation: admission.Delete, Kind: r.Kind, Namespace: r.namespace, Name: r.name, Old: old, User: r.user, DryRun: o.GetDryRun(),
+	}
+	if err := s.admission.Admit(ctx, attrs); err != nil {
+		return Outcome{}, err
+	}
+	if err := s.admission.Validate(ctx, attrs); err != nil {
+		return Outcome{}, err
+	}
+	return Outcome{Next: old, Remove: terminate(r.Kind, old, o, r.now)}, nil
 }
 
 func (r *request) preconditions(old registry.Object, o *apiv1.DeleteOptions) error {

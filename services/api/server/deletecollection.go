@@ -8,6 +8,7 @@ import (
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	"karve.dev/karve/services/api/codec"
+	"karve.dev/karve/services/api/registry"
 	"karve.dev/karve/services/api/watch"
 )
 
@@ -28,16 +29,31 @@ func (s *Server) DeleteCollection(ctx context.Context, req *apiv1.DeleteCollecti
 		return nil, err
 	}
 	page := r.collection.List(watch.Query{Namespace: r.namespace, Predicate: predicate})
-	for _, e := range page.Entries {
-		one := *r
-		one.namespace, one.name = e.Namespace, e.Name
-		if _, err := s.remove(ctx, &one, req.GetOptions()); err != nil && !apierrors.IsNotFound(err) {
-			return nil, err
-		}
+	if err := s.removeAll(ctx, r, page.Entries, req.GetOptions()); err != nil {
+		return nil, err
 	}
 	env, err := r.encodeList(metav1.ListMeta{ResourceVersion: codec.FormatRevision(page.Revision)}, page.Entries, req.GetAs())
 	if err != nil {
 		return nil, err
 	}
 	return &apiv1.Result{Object: env, Warnings: r.allWarnings()}, nil
+}
+
+// removeAll deletes many objects in few commits.
+func (s *Server) removeAll(ctx context.Context, r *request, entries []*watch.Entry, o *apiv1.DeleteOptions) error {
+	changes := make([]Change, len(entries))
+	for i, e := range entries {
+		one := *r
+		one.namespace, one.name = e.Namespace, e.Name
+		changes[i] = Change{Namespace: e.Namespace, Name: e.Name, Do: func(old registry.Object) (Outcome, error) { return s.decideRemoval(ctx, &one, old, o) }}
+	}
+	if o.GetDryRun() {
+		return nil
+	}
+	for _, err := range s.Batch(ctx, r.GroupVersionKind, changes) {
+		if err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+	}
+	return nil
 }

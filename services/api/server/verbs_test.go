@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,6 +17,7 @@ import (
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/services/api/apitest"
+	"karve.dev/karve/services/api/store"
 )
 
 // world is an API service and an administrator's ways to it.
@@ -268,4 +270,34 @@ func TestForbiddenAndImpersonation(t *testing.T) {
 	require.ErrorContains(t, err, `configmaps "a" is forbidden: User "jane" cannot get resource "configmaps" in API group "" in the namespace "default"`)
 	_, err = w.rpc.Get(w.ctx, &apiv1.GetRequest{Ref: refTo("Unicorn", "x", "")})
 	require.EqualError(t, apierr.FromGRPC(err), "the server could not find the requested resource")
+}
+
+func TestDeleteCollection(t *testing.T) {
+	w := newWorld(t)
+	for i := range 150 {
+		cm := newConfigMap(fmt.Sprintf("a-%d", i))
+		cm.Labels = map[string]string{"group": "a"}
+		require.NoError(t, w.Create(w.ctx, cm))
+	}
+	held := newConfigMap("held")
+	held.Labels, held.Finalizers = map[string]string{"group": "a"}, []string{"example.com/hold"}
+	require.NoError(t, w.Create(w.ctx, held))
+	require.NoError(t, w.Create(w.ctx, newConfigMap("other")))
+	_, err := w.rpc.DeleteCollection(w.ctx, &apiv1.DeleteCollectionRequest{Ref: refTo("ConfigMap", "", ""), LabelSelector: "group=a"})
+	require.NoError(t, err)
+	left := &corev1.ConfigMapList{}
+	require.NoError(t, w.List(w.ctx, left, client.ListOptions{Namespace: "default"}))
+	require.Len(t, left.Items, 2)
+	require.NotNil(t, left.Items[0].DeletionTimestamp)
+	require.Equal(t, "other", left.Items[1].Name)
+
+	// Services give their addresses back.
+	for i := range 3 {
+		require.NoError(t, w.Create(w.ctx, &corev1.Service{ObjectMeta: named(fmt.Sprintf("s-%d", i)), Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}))
+	}
+	_, err = w.rpc.DeleteCollection(w.ctx, &apiv1.DeleteCollectionRequest{Ref: refTo("Service", "", "")})
+	require.NoError(t, err)
+	kvs, _, err := w.Store.List(w.ctx, "/registry/allocations/", store.ListOptions{})
+	require.NoError(t, err)
+	require.Empty(t, kvs)
 }
