@@ -110,7 +110,7 @@ func (c *cache) get(name string, build func(name string) (object, error)) ([]byt
 		return nil, "", fmt.Errorf("encode OpenAPI document %q: %w", name, err)
 	}
 	var packed bytes.Buffer
-	w, err := flate.NewWriter(&packed, flate.BestSpeed)
+	w, err := flate.NewWriter(&packed, flate.DefaultCompression)
 	if err != nil {
 		return nil, "", err
 	}

@@ -48,21 +48,23 @@ func csiDriver() *Kind {
 			return e.List()
 		},
 		Columns: columns("Name|AttachRequired|PodInfoOnMount|StorageCapacity|TokenRequests|RequiresRepublish|Modes|Age"),
-		Cells: func(d *storagev1.CSIDriver, now time.Time) []any {
-			var audiences, lives []string
-			for _, t := range d.Spec.TokenRequests {
-				audiences = append(audiences, t.Audience)
-			}
-			for _, m := range d.Spec.VolumeLifecycleModes {
-				lives = append(lives, string(m))
-			}
-			tokens := "<unset>"
-			if d.Spec.TokenRequests != nil {
-				tokens = strings.Join(audiences, ",")
-			}
-			republish := strconv.FormatBool(deref(d.Spec.RequiresRepublish))
-			return []any{d.Name, deref(d.Spec.AttachRequired), deref(d.Spec.PodInfoOnMount), deref(d.Spec.StorageCapacity), tokens,
-				republish, orNone(strings.Join(lives, ",")), age(d.CreationTimestamp, now)}
-		},
+		Cells:   csiDriverCells,
 	})
+}
+
+func csiDriverCells(d *storagev1.CSIDriver, now time.Time) []any {
+	var audiences, lives []string
+	for _, t := range d.Spec.TokenRequests {
+		audiences = append(audiences, t.Audience)
+	}
+	for _, m := range d.Spec.VolumeLifecycleModes {
+		lives = append(lives, string(m))
+	}
+	tokens := "<unset>"
+	if d.Spec.TokenRequests != nil {
+		tokens = strings.Join(audiences, ",")
+	}
+	republish := strconv.FormatBool(deref(d.Spec.RequiresRepublish))
+	return []any{d.Name, deref(d.Spec.AttachRequired), deref(d.Spec.PodInfoOnMount), deref(d.Spec.StorageCapacity), tokens,
+		republish, orNone(strings.Join(lives, ",")), age(d.CreationTimestamp, now)}
 }

@@ -8,6 +8,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"karve.dev/karve/services/api/registry/check"
 )
 
 func namespace() *Kind {
@@ -29,13 +32,23 @@ func namespace() *Kind {
 		},
 		PrepareUpdate: func(n, old *corev1.Namespace) { n.Spec, n.Status = old.Spec, old.Status },
 		PrepareStatus: func(n, old *corev1.Namespace) { n.Spec = old.Spec },
-		ValidateName:  validation.ValidateNamespaceName,
-		Columns:       columns("Name|Status|Age"),
+		Validate: func(n *corev1.Namespace) field.ErrorList {
+			var e check.Errors
+			validateFinalizers(&e, n)
+			return e.List()
+		},
+		ValidateStatus: validateNamespaceStatus,
+		ValidateName:   validation.ValidateNamespaceName,
+		Columns:        columns("Name|Status|Age"),
 		Cells: func(n *corev1.Namespace, now time.Time) []any {
 			return []any{n.Name, string(n.Status.Phase), age(n.CreationTimestamp, now)}
 		},
-		Fields:       func(n *corev1.Namespace) fields.Set { return fields.Set{"status.phase": string(n.Status.Phase)} },
-		Subresources: []Subresource{{Name: "finalize", Verbs: []string{"update"}, Prepare: both(finalizeNamespace), Validate: comparer[*corev1.Namespace](nil)}},
+		Fields: func(n *corev1.Namespace) fields.Set { return fields.Set{"status.phase": string(n.Status.Phase)} },
+		Subresources: []Subresource{{Name: "finalize", Verbs: []string{"update"}, Prepare: both(finalizeNamespace), Validate: comparer(func(n, _ *corev1.Namespace) field.ErrorList {
+			var e check.Errors
+			validateFinalizers(&e, n)
+			return e.List()
+		})}},
 	})
 }
 
@@ -54,4 +67,24 @@ func finalizeNamespace(n, old *corev1.Namespace) {
 	finalizers, version := n.Spec.Finalizers, n.ResourceVersion
 	*n = *old.DeepCopy()
 	n.Spec.Finalizers, n.ResourceVersion = finalizers, version
+}
+
+func validateFinalizers(e *check.Errors, n *corev1.Namespace) {
+	for i, f := range n.Spec.Finalizers {
+		if f != corev1.FinalizerKubernetes {
+			e.Add(validation.ValidateFinalizerName(string(f), field.NewPath("spec", "finalizers").Index(i))...)
+		}
+	}
+}
+
+// validateNamespaceStatus: a namespace is on its way out exactly when it was deleted.
+func validateNamespaceStatus(n, _ *corev1.Namespace) field.ErrorList {
+	var e check.Errors
+	p := field.NewPath("status", "Phase")
+	if n.DeletionTimestamp.IsZero() {
+		e.If(n.Status.Phase != corev1.NamespaceActive, p, n.Status.Phase, "may only be 'Active' if `deletionTimestamp` is empty")
+	} else {
+		e.If(n.Status.Phase != corev1.NamespaceTerminating, p, n.Status.Phase, "may only be 'Terminating' if `deletionTimestamp` is not empty")
+	}
+	return e.List()
 }

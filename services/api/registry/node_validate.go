@@ -1,9 +1,7 @@
 package registry
 
 import (
-	"fmt"
 	"net"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -114,9 +112,6 @@ func validateNodeStatus(n, old *corev1.Node) field.ErrorList {
 			e.Duplicate(status.Child("addresses").Index(i), a)
 		}
 		seen[key] = true
-		if strings.TrimSpace(a.Address) == "" {
-			e.Required(status.Child("addresses").Index(i).Child("address"), fmt.Sprintf("address of type %s", a.Type))
-		}
 	}
 	validateNodeResources(&e, status, &n.Status)
 	return e.List()
