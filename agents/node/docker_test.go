@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"io"
 	"os"
 	"os/exec"
@@ -77,6 +78,8 @@ type world struct {
 	dataDir string
 	stop    func()
 	agent   *node.Agent
+	tls     *tls.Config
+	as      func(user string) *tls.Config
 }
 
 const nodeName = "n1"
@@ -98,6 +101,7 @@ func newWorld(t testing.TB, third int) *world {
 		plane: newPlane(t, "10.232."+strconv.Itoa(third)+".0/24"), t: t, rt: rt, cli: cli,
 		cluster: "nodetest" + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(third), dataDir: t.TempDir(), stop: func() {},
 	}
+	w.tls, w.as = newTLS(t)
 	t.Cleanup(func() {
 		w.stop()
 		require.NoError(t, node.Cleanup(context.Background(), rt, w.cluster, nodeName, w.dataDir))
@@ -121,7 +125,7 @@ func (w *world) start() {
 	conn := w.conn(nodeName)
 	agent, err := node.New(node.Config{
 		Cluster: w.cluster, NodeName: nodeName, DataDir: w.dataDir, Conn: conn, HealthConn: conn,
-		Client: karveclient.New(conn, "kubelet"), Runtime: w.rt, Log: log, Events: w.plane,
+		Client: karveclient.New(conn, "kubelet"), Runtime: w.rt, TLS: w.tls, Log: log, Events: w.plane,
 	})
 	require.NoError(w.t, err)
 	w.agent = agent

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 var behaviours = map[string]func(args []string){
@@ -24,6 +25,7 @@ var behaviours = map[string]func(args []string){
 	"sleep":  func(args []string) { d, _ := time.ParseDuration(args[0]); time.Sleep(d) },
 	"write":  func(args []string) { check(os.WriteFile(args[0], []byte(args[1]), 0o644)) },
 	"get":    get,
+	"size":   size,
 	"crash":  func(args []string) { _ = os.WriteFile("/dev/termination-log", []byte("it broke"), 0o644); os.Exit(3) },
 }
 
@@ -74,6 +76,19 @@ func get(args []string) {
 	_, _ = io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n")
 	_, err = io.Copy(os.Stdout, conn)
 	check(err)
+}
+
+// size waits for the terminal to have a size, and tells it.
+func size([]string) {
+	var size struct{ rows, columns, x, y uint16 }
+	for size.columns == 0 {
+		_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, 0, syscall.TIOCGWINSZ, uintptr(unsafe.Pointer(&size)))
+		if errno != 0 {
+			check(errno)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	fmt.Printf("%dx%d\n", size.columns, size.rows)
 }
 
 func cat(args []string) {
