@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -121,12 +122,7 @@ func TestEphemeralContainersAreOnlyAdded(t *testing.T) {
 	old := minimalPod()
 	k.Default(old)
 	k.PrepareCreate(old)
-	var sub registry.Subresource
-	for _, s := range k.Subresources {
-		if s.Name == "ephemeralcontainers" {
-			sub = s
-		}
-	}
+	sub := subresource(t, k, "ephemeralcontainers")
 	p := old.DeepCopy()
 	p.Spec.Containers[0].Image = "ignored"
 	p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "look", Image: "tools"}}}
@@ -139,6 +135,49 @@ func TestEphemeralContainersAreOnlyAdded(t *testing.T) {
 	gone.Spec.EphemeralContainers = nil
 	sub.Prepare(gone, p)
 	require.Len(t, sub.Validate(gone, p), 1)
+}
+
+func subresource(t *testing.T, k *registry.Kind, name string) registry.Subresource {
+	for _, s := range k.Subresources {
+		if s.Name == name {
+			return s
+		}
+	}
+	t.Fatalf("%s has no subresource %s", k.Kind, name)
+	return registry.Subresource{}
+}
+
+func TestResizeChangesAmountsOnly(t *testing.T) {
+	k := kindOf(t, "", "pods")
+	sub := subresource(t, k, "resize")
+	amounts := func(cpu string) corev1.ResourceRequirements {
+		return corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)}}
+	}
+	old := minimalPod()
+	old.Spec.Containers[0].Resources = amounts("100m")
+	k.Default(old)
+	k.PrepareCreate(old)
+	for want, change := range map[string]func(*corev1.Pod){
+		"": func(p *corev1.Pod) { p.Spec.Containers[0].Resources = amounts("200m") },
+		"spec: Forbidden: only cpu and memory resources are mutable":                               func(p *corev1.Pod) { p.Spec.Containers[0].Image = "b" },
+		"spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed":    func(p *corev1.Pod) { p.Spec.Containers[0].Resources.Requests = nil },
+		"spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize": func(p *corev1.Pod) { p.Spec.Containers[0].Name = "b" },
+		"spec: Invalid value: \"Guaranteed\": Pod QOS Class may not change as a result of resizing": func(p *corev1.Pod) {
+			all := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("1Gi")}
+			p.Spec.Containers[0].Resources = corev1.ResourceRequirements{Limits: all, Requests: all}
+		},
+	} {
+		p := old.DeepCopy()
+		change(p)
+		sub.Prepare(p, old)
+		got := lines(sub.Validate(p, old))
+		if want == "" {
+			require.Empty(t, got)
+			require.Equal(t, int64(2), p.Generation)
+		} else {
+			require.Contains(t, got, want)
+		}
+	}
 }
 
 func minimalPod() *corev1.Pod {

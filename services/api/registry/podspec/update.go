@@ -110,43 +110,6 @@ func keepGated(e *check.Errors, p *field.Path, spec, old *corev1.PodSpec) {
 	}
 }
 
-// ValidateResize reports what else than amounts a resize of the containers changes.
-func ValidateResize(e *check.Errors, p *field.Path, spec, old *corev1.PodSpec) {
-	if len(spec.Containers) != len(old.Containers) || len(spec.InitContainers) != len(old.InitContainers) {
-		e.Forbidden(p, "only cpu and memory resources are mutable")
-		return
-	}
-	rest := spec.DeepCopy()
-	putBack := func(now, was []corev1.Container) {
-		for i := range now {
-			now[i].Resources.Limits = putBackAmounts(now[i].Resources.Limits, was[i].Resources.Limits)
-			now[i].Resources.Requests = putBackAmounts(now[i].Resources.Requests, was[i].Resources.Requests)
-		}
-	}
-	putBack(rest.Containers, old.Containers)
-	putBack(rest.InitContainers, old.InitContainers)
-	if !equality.Semantic.DeepEqual(rest, old) {
-		e.Forbidden(p, "only cpu and memory resources are mutable\n"+diff.Diff(old, rest))
-	}
-	if class := QOS(spec); class != QOS(old) {
-		e.Invalid(p, class, "Pod QOS Class may not change as a result of resizing")
-	}
-}
-
-func putBackAmounts(now, was corev1.ResourceList) corev1.ResourceList {
-	out := now.DeepCopy()
-	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-		delete(out, name)
-		if q, ok := was[name]; ok {
-			if out == nil {
-				out = corev1.ResourceList{}
-			}
-			out[name] = q
-		}
-	}
-	return out
-}
-
 // ValidateEphemeral reports changes of ephemeral containers other than new ones.
 func ValidateEphemeral(e *check.Errors, p *field.Path, now, was []corev1.EphemeralContainer) {
 	byName := make(map[string]*corev1.EphemeralContainer, len(now))
