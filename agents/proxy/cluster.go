@@ -17,15 +17,6 @@ import (
 	"karve.dev/karve/internal/client"
 )
 
-// Observer sees the Services and EndpointSlices of the cluster. Its methods are called from one goroutine and must not
-// block; objects are shared and must not be changed.
-type Observer interface {
-	// SetService tells of a Service (nil when it is gone) and SetSlices of all the slices that belong to it.
-	SetService(key dataplane.ServiceKey, svc *corev1.Service, slices []*discoveryv1.EndpointSlice)
-	// SetSynced tells that everything has been seen once.
-	SetSynced()
-}
-
 // cluster is a proxy's copy of what it balances. It belongs to one goroutine.
 type cluster struct {
 	node     string
@@ -197,8 +188,8 @@ func (c *cluster) look() {
 }
 
 // state computes what changed and returns everything that is to be programmed, with the Services that lost a
-// frontend to another. It returns the Services that changed, for observers.
-func (c *cluster) state() (state dataplane.State, conflicts map[dataplane.ServiceKey]error, changed []dataplane.ServiceKey) {
+// frontend to another and the Services that changed. extra are servers that are not Services'.
+func (c *cluster) state(extra []dataplane.VirtualServer) (state dataplane.State, conflicts map[dataplane.ServiceKey]error, changed []dataplane.ServiceKey) {
 	all := make(map[dataplane.ServiceKey][]dataplane.VirtualServer, len(c.services))
 	for key := range c.dirty {
 		changed = append(changed, key)
@@ -215,7 +206,11 @@ func (c *cluster) state() (state dataplane.State, conflicts map[dataplane.Servic
 			all[key] = s.servers
 		}
 	}
+	if len(extra) > 0 {
+		all[dataplane.ServiceKey{}] = extra
+	}
 	servers, conflicts := desired.Merge(all)
+	delete(conflicts, dataplane.ServiceKey{})
 	return dataplane.State{Servers: servers, LocalPods: c.view.LocalPods, HostPods: c.view.HostPods}, conflicts, changed
 }
 

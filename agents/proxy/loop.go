@@ -84,8 +84,13 @@ func (p *Proxy) retryAfter() time.Duration {
 // apply brings the kernel to the newest state and acknowledges it.
 func (p *Proxy) apply(ctx context.Context) {
 	p.lastApply, p.pending = time.Now(), false
-	state, conflicts, changed := p.cluster.state()
-	p.observe(changed)
+	var extra []dataplane.VirtualServer
+	if p.dns != nil {
+		p.dns.place(p.cluster.view.LocalPods)
+		extra = p.dns.servers()
+	}
+	state, conflicts, changed := p.cluster.state(extra)
+	p.name(changed)
 	revision := p.cluster.revision
 	err := p.plane.Apply(ctx, state)
 	p.metrics.applied(time.Since(p.lastApply), len(state.Servers), err)
@@ -112,20 +117,19 @@ func (p *Proxy) apply(ctx context.Context) {
 	p.acknowledge(revision, failed)
 }
 
-// observe tells observers what changed.
-func (p *Proxy) observe(changed []dataplane.ServiceKey) {
-	for _, o := range p.config.Observers {
-		for _, key := range changed {
-			if s := p.cluster.services[key]; s != nil {
-				o.SetService(key, s.object, s.ordered())
-			} else {
-				o.SetService(key, nil, nil)
-			}
-		}
-		if p.cluster.complete {
-			o.SetSynced()
+// name gives the node's DNS what changed.
+func (p *Proxy) name(changed []dataplane.ServiceKey) {
+	if p.dns == nil {
+		return
+	}
+	for _, key := range changed {
+		if s := p.cluster.services[key]; s != nil {
+			p.dns.server.SetService(key, s.object, s.ordered())
+		} else {
+			p.dns.server.SetService(key, nil, nil)
 		}
 	}
+	p.dns.server.SetSynced()
 }
 
 // report writes an Event on each Service that has begun to fail.

@@ -36,12 +36,12 @@ type Config struct {
 	ClusterCIDRs, ServiceCIDRs []netip.Prefix
 	// NodePortAddresses limits the host's addresses on which node ports answer; empty means all.
 	NodePortAddresses []netip.Prefix
+	// DNS makes the node answer the cluster's DNS; nil leaves that to others.
+	DNS *DNSConfig
 	// Logger, Events and Metrics may be nil.
 	Logger  *zap.Logger
 	Events  Recorder
 	Metrics prometheus.Registerer
-	// Observers see Services and EndpointSlices as they arrive; see Observer.
-	Observers []Observer
 }
 
 // Proxy programs one node's Services.
@@ -51,6 +51,7 @@ type Proxy struct {
 	backend backend
 	metrics *metrics
 	cluster *cluster
+	dns     *nodeDNS // nil: none
 
 	// What follows belongs to Run's goroutine.
 	plane     dataplane.Dataplane
@@ -79,10 +80,16 @@ func New(config Config) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proxy metrics: %w", err)
 	}
-	return &Proxy{
+	p := &Proxy{
 		config: config, log: config.Logger.With(zap.String("backend", b.name)), backend: b, metrics: m,
 		cluster: newCluster(config.NodeName), reported: map[dataplane.ServiceKey]string{},
-	}, nil
+	}
+	if config.DNS != nil {
+		if p.dns, err = newNodeDNS(config); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
 }
 
 // Backend returns the name of the backend that is in use.
@@ -104,11 +111,14 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.plane = plane
 	ctx, cancel := context.WithCancel(ctx)
 	news := make(chan news, newsBuffer)
-	var receiving sync.WaitGroup
-	receiving.Go(func() { p.follow(ctx, news) })
+	var running sync.WaitGroup
+	running.Go(func() { p.follow(ctx, news) })
+	if p.dns != nil {
+		running.Go(func() { p.dns.run(ctx) })
+	}
 	p.loop(ctx, news)
 	cancel()
-	receiving.Wait()
+	running.Wait()
 	if err := plane.Close(); err != nil {
 		return fmt.Errorf("close the %s dataplane: %w", p.backend.name, err)
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"sync"
 	"testing"
@@ -101,12 +102,16 @@ type harness struct {
 }
 
 // start runs a proxy against a control plane that the test plays.
-func start(t *testing.T) *harness {
+func start(t *testing.T, change ...func(*Config)) *harness {
 	c := &controlPlane{hellos: make(chan *nodev1.Hello, 4), acks: make(chan *nodev1.Acknowledgement, 64), send: make(chan *nodev1.StreamResponse), hangUp: make(chan struct{})}
 	server := transport.NewServer(nil, nil)
 	nodev1.RegisterAssignmentServiceServer(server, c)
 	h := &harness{T: t, controlPlane: c, plane: &recorder{}}
-	p, err := New(Config{Cluster: "c", NodeName: "n1", Conn: server.Conn(identity.User{Name: "system:node:n1"})})
+	config := Config{Cluster: "c", NodeName: "n1", Conn: server.Conn(identity.User{Name: "system:node:n1"})}
+	for _, fn := range change {
+		fn(&config)
+	}
+	p, err := New(config)
 	require.NoError(t, err)
 	p.backend = backend{name: "recorder", open: func(context.Context, options) (dataplane.Dataplane, error) { return h.plane, nil }}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -222,6 +227,31 @@ func TestFailureIsReportedPerServiceAndTriedAgain(t *testing.T) {
 	ack := h.ack()
 	require.Len(t, ack.Services, 1)
 	require.Empty(t, ack.Services[0].Error)
+}
+
+func TestNodeAnswersClusterDNS(t *testing.T) {
+	probe, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	listen := netip.MustParseAddrPort(probe.LocalAddr().String())
+	require.NoError(t, probe.Close())
+	ip := netip.MustParseAddr("10.96.0.10")
+	h := start(t, func(c *Config) { c.DNS = &DNSConfig{ClusterIP: ip, Listen: []netip.AddrPort{listen}} })
+	h.send <- &nodev1.StreamResponse{Revision: 5, SnapshotComplete: true, Changes: []*nodev1.Change{set(t, "Service", 3, clusterService("web", "10.96.0.1"))}}
+	h.ack()
+	balanced := map[string]netip.AddrPort{}
+	for _, v := range h.plane.last().Servers {
+		if v.Frontends[0].Addr == ip {
+			balanced[v.Protocol.String()] = v.Endpoints[0].Addr
+		}
+	}
+	require.Equal(t, map[string]netip.AddrPort{"UDP": listen, "TCP": listen}, balanced)
+	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, listen.String())
+	}}
+	require.Eventually(t, func() bool {
+		got, err := resolver.LookupHost(t.Context(), "web.default.svc.cluster.local.")
+		return err == nil && len(got) == 1 && got[0] == "10.96.0.1"
+	}, 5*time.Second, 10*time.Millisecond)
 }
 
 func TestUnknownBackendIsNamed(t *testing.T) {
