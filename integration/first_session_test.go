@@ -36,7 +36,7 @@ func TestFirstSession(t *testing.T) {
 
 	t.Run("describe", func(t *testing.T) {
 		out := c.Kubectl("describe", "pod", pods[0])
-		for _, want := range []string{"Status:           Running", "Controlled By:  ReplicaSet/my-app-", "Image:          my-app:latest", "Successfully assigned default/" + pods[0], "Started container"} {
+		for _, want := range []string{"Status:           Running", "Controlled By:  ReplicaSet/my-app-", "Image:          my-app:latest", "Successfully assigned default/" + pods[0], "Container started"} {
 			require.Contains(t, out, want)
 		}
 		out = c.Kubectl("describe", "deployment", "my-app")
@@ -57,7 +57,7 @@ func TestFirstSession(t *testing.T) {
 	})
 	t.Run("everything in one table", func(t *testing.T) {
 		out := c.Kubectl("get", "deploy,rs,pods,svc,events", "-A")
-		for _, want := range []string{"deployment.apps/my-app", "replicaset.apps/my-app-", "pod/my-app-", "service/my-service", "service/kubernetes", "event/"} {
+		for _, want := range []string{"deployment.apps/my-app", "replicaset.apps/my-app-", "pod/my-app-", "service/my-service", "service/kubernetes", "ScalingReplicaSet"} {
 			require.Contains(t, out, want)
 		}
 	})

@@ -24,7 +24,7 @@ func TestThreeNodesOnOneEngine(t *testing.T) {
 	require.Len(t, ips, 3)
 	for i := range nodes {
 		for j, ip := range ips {
-			out := c.Kubectl("exec", fmt.Sprintf("p%d", i), "--", "wget", "-T", "5", "-qO-", "http://"+ip+":8080")
+			out := c.Kubectl("exec", fmt.Sprintf("p%d", i), "--", "wget", "-qO-", "http://"+ip+":8080")
 			require.Contains(t, out, fmt.Sprintf("hello from p%d,", j))
 		}
 	}
@@ -32,7 +32,7 @@ func TestThreeNodesOnOneEngine(t *testing.T) {
 	c.Eventually("the Service answers on every node from inside", func() string {
 		ip := c.Kubectl("get", "service", "one", "-o", "jsonpath={.spec.clusterIP}")
 		for i := range nodes {
-			if out, err := c.TryKubectl("", "exec", fmt.Sprintf("p%d", i), "--", "wget", "-T", "5", "-qO-", "http://"+ip); err != nil {
+			if out, err := c.TryKubectl("", "exec", fmt.Sprintf("p%d", i), "--", "wget", "-qO-", "http://"+ip); err != nil {
 				return out
 			}
 		}

@@ -1,6 +1,9 @@
 package integration
 
 import (
+	"crypto/tls"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -28,8 +31,8 @@ func TestWrongManifests(t *testing.T) {
 			`The Deployment "wrong" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0`,
 		},
 		{
-			"selector and labels differ", deploymentHead + "  template: {metadata: {labels: {app: y}}, spec: {containers: [{name: c, image: x}]}}\n",
-			"spec.template.metadata.labels: Invalid value: {\"app\":\"y\"}: `selector` does not match template `labels`",
+			"selector and labels differ", deploymentHead + "  template: {metadata: {labels: {app: other}}, spec: {containers: [{name: c, image: x}]}}\n",
+			"spec.template.metadata.labels: Invalid value: {\"app\":\"other\"}: `selector` does not match template `labels`",
 		},
 		{
 			"duplicate container name", "apiVersion: v1\nkind: Pod\nmetadata: {name: wrong}\nspec:\n  containers: [{name: c, image: x}, {name: c, image: x}]\n",
@@ -51,7 +54,7 @@ func TestWrongManifests(t *testing.T) {
 	}
 	t.Run("duplicate name", func(t *testing.T) {
 		c.Kubectl("create", "configmap", "twice")
-		require.Contains(t, c.KubectlFails("", "create", "configmap", "twice"), `Error from server (AlreadyExists): configmaps "twice" already exists`)
+		require.Contains(t, c.KubectlFails("", "create", "configmap", "twice"), `configmaps "twice" already exists`)
 	})
 	t.Run("an image that is nowhere", func(t *testing.T) {
 		c.Kubectl("run", "nowhere", "--image=no-such-image:1", "--image-pull-policy=Never")
@@ -80,23 +83,41 @@ func TestWrongManifests(t *testing.T) {
 // TestCallersWithoutRights are refused, by the same words as in Kubernetes.
 func TestCallersWithoutRights(t *testing.T) {
 	c := cluster.Start(t)
-	anonymous := []string{"--kubeconfig=/dev/null", "--server=https://" + c.Listen, "--insecure-skip-tls-verify"}
-	out := c.KubectlFails("", append(anonymous, "get", "--raw", "/api/v1/pods")...)
-	require.Contains(t, out, `pods is forbidden: User "system:anonymous" cannot list resource "pods" in API group "" at the cluster scope`)
-	out = c.KubectlFails("", append(anonymous, "--token=nonsense", "get", "--raw", "/api/v1/pods")...)
-	require.Contains(t, out, "Unauthorized")
+	ask := func(token, path string) string {
+		body, err := getAs(token, "https://"+c.Listen+path)
+		require.NoError(t, err)
+		return body
+	}
+	require.Contains(t, ask("", "/api/v1/pods"), `pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group \"\" at the cluster scope`)
+	require.Contains(t, ask("nonsense", "/api/v1/pods"), `"reason":"Unauthorized"`)
 	c.Kubectl("create", "serviceaccount", "reader")
 	token := strings.TrimSpace(c.Kubectl("create", "token", "reader"))
-	as := append(anonymous, "--token="+token)
-	out = c.KubectlFails("", append(as, "get", "--raw", "/api/v1/namespaces/default/pods")...)
-	require.Contains(t, out, `User "system:serviceaccount:default:reader" cannot list resource "pods"`)
+	require.Contains(t, ask(token, "/api/v1/namespaces/default/pods"), `User \"system:serviceaccount:default:reader\" cannot list resource \"pods\"`)
 	c.Kubectl("create", "rolebinding", "reader", "--clusterrole=view", "--serviceaccount=default:reader")
 	c.Eventually("the binding counts", func() string {
-		out, err := c.TryKubectl("", append(as, "get", "--raw", "/api/v1/namespaces/default/pods")...)
-		if err != nil {
+		if out := ask(token, "/api/v1/namespaces/default/pods"); !strings.Contains(out, `"kind":"PodList"`) {
 			return out
 		}
 		return ""
 	})
-	require.Contains(t, c.KubectlFails("", append(as, "get", "--raw", "/api/v1/namespaces/default/secrets")...), "forbidden")
+	require.Contains(t, ask(token, "/api/v1/namespaces/default/secrets"), "forbidden")
+}
+
+// getAs asks the API with a token; "" for nobody.
+func getAs(token, url string) (string, error) {
+	req, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	client := http.Client{Timeout: cluster.Wait, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	res, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return string(body), err
 }

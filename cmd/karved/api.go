@@ -47,8 +47,7 @@ func newAPI(dir cluster.Dir, settings cluster.Settings, keys *identity.Cluster, 
 	return api.New(api.Config{
 		Store: store, EncryptionKeys: dir.EncryptionKeys(), Tokens: keys.Tokens, OpenAPI: openapi.Document, Nodes: nodes,
 		ServiceCIDRs: []netip.Prefix{settings.ServiceCIDR}, Advertise: at,
-		// etcd registers its metrics with the process-wide registry.
-		Metrics: metrics, Gatherer: prometheus.Gatherers{metrics, prometheus.DefaultGatherer}, Log: log.Named("api"),
+		Metrics: metrics, Gatherer: allMetrics(metrics), Log: log.Named("api"),
 	})
 }
 

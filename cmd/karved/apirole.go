@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
@@ -64,7 +65,7 @@ func runAPI(ctx context.Context, dir cluster.Dir, log *zap.Logger) (err error) {
 	}
 	nodes := newNodeDialer(keys.ClientTLS(apiUser))
 	defer func() { err = errors.Join(err, nodes.close(), store.Close()) }()
-	metrics, health := newMetrics(), process.NewHealth()
+	metrics, health := prometheus.NewRegistry(), process.NewHealth()
 	service, err := newAPI(dir, settings, keys, store, nodes, metrics, log)
 	if err != nil {
 		return err

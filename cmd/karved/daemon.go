@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -46,7 +45,7 @@ type daemon struct {
 }
 
 func newDaemon(ctx context.Context, dir cluster.Dir, settings cluster.Settings, log *zap.Logger, step func(string)) (*daemon, error) {
-	d := &daemon{dir: dir, settings: settings, log: log, step: step, health: process.NewHealth(), metrics: newMetrics()}
+	d := &daemon{dir: dir, settings: settings, log: log, step: step, health: process.NewHealth(), metrics: prometheus.NewRegistry()}
 	d.group = process.NewGroup(d.health, log)
 	var err error
 	if d.nodeNames, err = settings.NodeNames(); err != nil {
@@ -63,11 +62,6 @@ func newDaemon(ctx context.Context, dir cluster.Dir, settings cluster.Settings, 
 	return d, nil
 }
 
-func newMetrics() *prometheus.Registry {
-	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return r
-}
 
 // open gets what takes time, all at once: the keys, the store, the engine.
 func (d *daemon) open(ctx context.Context) error {

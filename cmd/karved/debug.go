@@ -8,9 +8,14 @@ import (
 	"karve.dev/karve/internal/process"
 )
 
+// allMetrics are the process's own and those of libraries that know one registry only, etcd's among them.
+func allMetrics(own prometheus.Gatherer) prometheus.Gatherer {
+	return prometheus.Gatherers{own, prometheus.DefaultGatherer}
+}
+
 // debugComponent shows health, metrics and profiles on a socket that only the daemon's own user can open.
 func debugComponent(socket string, health *process.Health, metrics prometheus.Gatherer) process.Component {
-	handler := process.Debug{Health: health, Metrics: metrics}.Handler()
+	handler := process.Debug{Health: health, Metrics: allMetrics(metrics)}.Handler()
 	return process.Component{
 		Name: "debug socket", Background: true,
 		Run: func(ctx context.Context) error { return process.ServeUnix(ctx, socket, handler) },

@@ -119,7 +119,7 @@ func (r role) run(ctx context.Context, o *roleOptions) (err error) {
 		return fmt.Errorf("--cluster %q: there is no cluster.json", o.clusterDir)
 	}
 	o.settings = settings
-	p := &part{role: r, metrics: newMetrics()}
+	p := &part{role: r, metrics: prometheus.NewRegistry()}
 	if p.credentials, err = identity.LoadCredentials(o.credentials, credentialName); err != nil {
 		return err
 	}

@@ -14,12 +14,9 @@ import (
 	"karve.dev/karve/internal/identity"
 )
 
-// Heartbeat takes the beats of one node. The caller must be that node.
+// Heartbeat takes the beats of one node and answers each with when to send the next. The caller must be that node.
 func (s *Service) Heartbeat(stream grpc.BidiStreamingServer[nodev1.HeartbeatRequest, nodev1.HeartbeatResponse]) error {
 	peer, _ := identity.Peer(stream.Context())
-	if err := stream.Send(&nodev1.HeartbeatResponse{IntervalMs: s.cfg.Beat.Milliseconds()}); err != nil {
-		return err
-	}
 	node := ""
 	defer func() { s.beats.streaming(node, -1) }()
 	for {
@@ -40,6 +37,9 @@ func (s *Service) Heartbeat(stream grpc.BidiStreamingServer[nodev1.HeartbeatRequ
 		}
 		if s.beats.seen(node, time.Now()) {
 			s.health.Enqueue(nodeKey(node))
+		}
+		if err := stream.Send(&nodev1.HeartbeatResponse{IntervalMs: s.cfg.Beat.Milliseconds()}); err != nil {
+			return err
 		}
 	}
 }

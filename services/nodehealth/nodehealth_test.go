@@ -2,6 +2,7 @@ package nodehealth
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"testing"
@@ -96,25 +97,18 @@ func sendBeats(ctx context.Context, conn grpc.ClientConnInterface, node string) 
 	if err != nil {
 		return err
 	}
-	told, err := stream.Recv()
-	if err != nil {
-		return err
-	}
-	refused := make(chan error, 1)
-	go func() {
-		_, err := stream.Recv()
-		refused <- err
-	}()
-	tick := time.NewTicker(time.Duration(told.GetIntervalMs()) * time.Millisecond)
-	defer tick.Stop()
 	for {
-		if err := stream.Send(&nodev1.HeartbeatRequest{Node: node}); err != nil && err != io.EOF {
+		if err := stream.Send(&nodev1.HeartbeatRequest{Node: node}); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		told, err := stream.Recv()
+		if err != nil {
 			return err
 		}
 		select {
-		case err := <-refused:
-			return err
-		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Duration(told.GetIntervalMs()) * time.Millisecond):
 		}
 	}
 }

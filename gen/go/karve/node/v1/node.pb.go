@@ -812,7 +812,7 @@ func (x *HeartbeatRequest) GetNode() string {
 
 type HeartbeatResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How often to beat, in milliseconds.
+	// When to send the next beat, in milliseconds from now.
 	IntervalMs    int64 `protobuf:"varint,1,opt,name=interval_ms,json=intervalMs,proto3" json:"interval_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

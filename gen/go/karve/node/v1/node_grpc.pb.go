@@ -242,7 +242,7 @@ const (
 //
 // HeartbeatService is served by node health; heartbeats stay in its memory.
 type HeartbeatServiceClient interface {
-	// Heartbeat stays open; the node sends a beat every interval that the service tells it.
+	// Heartbeat stays open. Each beat is answered with when to send the next.
 	Heartbeat(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HeartbeatRequest, HeartbeatResponse], error)
 }
 
@@ -273,7 +273,7 @@ type HeartbeatService_HeartbeatClient = grpc.BidiStreamingClient[HeartbeatReques
 //
 // HeartbeatService is served by node health; heartbeats stay in its memory.
 type HeartbeatServiceServer interface {
-	// Heartbeat stays open; the node sends a beat every interval that the service tells it.
+	// Heartbeat stays open. Each beat is answered with when to send the next.
 	Heartbeat(grpc.BidiStreamingServer[HeartbeatRequest, HeartbeatResponse]) error
 	mustEmbedUnimplementedHeartbeatServiceServer()
 }
