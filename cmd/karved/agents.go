@@ -43,6 +43,7 @@ func (m *member) addProxy(name string, s cluster.Settings) (*proxy.Proxy, error)
 	p, err := proxy.New(proxy.Config{
 		Cluster: s.Name, NodeName: name, Conn: m.conn, Backend: s.Dataplane,
 		ClusterCIDRs: []netip.Prefix{s.ClusterCIDR}, ServiceCIDRs: []netip.Prefix{s.ServiceCIDR},
+		DNS:    &proxy.DNSConfig{ClusterIP: serviceAddr(s, 10)},
 		Logger: m.log.Named("proxy"), Events: m.recorder("kube-proxy", name),
 	})
 	if err != nil {
@@ -70,6 +71,7 @@ func (m *member) addNode(name string, s cluster.Settings, o nodeOptions) error {
 		Cluster: s.Name, NodeName: name, DataDir: o.dataDir, Conn: m.conn, HealthConn: o.health, Client: m.client("kubelet"),
 		Runtime: o.runtime, TLS: o.tls, Log: m.log, Events: m.recorder("kubelet", name), Labels: labels,
 		ClusterCIDRs: []netip.Prefix{s.ClusterCIDR}, ServiceCIDR: s.ServiceCIDR,
+		ClusterDNS: []string{serviceAddr(s, 10).String()},
 	})
 	if err != nil {
 		return err
