@@ -28,7 +28,7 @@ type programmed struct {
 
 // loop owns the cluster's copy and the dataplane. It returns when ctx ends.
 func (p *Proxy) loop(ctx context.Context, in <-chan news) {
-	apply, maintain := time.NewTimer(0), time.NewTimer(time.Minute)
+	apply, maintain := time.NewTimer(0), time.NewTimer(time.Second)
 	defer apply.Stop()
 	defer maintain.Stop()
 	if !apply.Stop() {

@@ -40,6 +40,7 @@ func Run(t *testing.T, b Backend) {
 		{"NodePortsAnswerOnEveryAddressOfTheNode", nodePorts},
 		{"TheClientsAddressIsKeptWhereTheAnswerFindsBack", clientAddress},
 		{"APodReachesItselfThroughItsService", hairpin},
+		{"AServerOnTheNodeItselfIsReached", onNode},
 		{"WithoutEndpointsConnectionsAreRefused", refused},
 		{"AddressesOfNobodyAreRefusedAndNeverLeave", unallocated},
 		{"ARemovedEndpointDrains", drains},

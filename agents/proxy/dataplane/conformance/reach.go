@@ -3,6 +3,7 @@ package conformance
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -62,6 +63,18 @@ func hairpin(s *scenario) {
 		v := server(6, protocol, s.pods[0])
 		s.apply(v)
 		require.Equal(s, map[string]int{"pod0": 3}, s.answers(s.pods[0].space, v, clusterIP(v), 3), "%s", protocol)
+	}
+}
+
+// onNode is how pods reach the node's DNS, and the API server by its Service: the endpoint is an address of the host.
+func onNode(s *scenario) {
+	own := &pod{name: "node", addr: netip.MustParsePrefix(bridgeAddress).Addr()}
+	s.serve(own)
+	for _, protocol := range []dataplane.Protocol{dataplane.TCP, dataplane.UDP} {
+		v := server(12, protocol, own)
+		s.apply(v)
+		require.Equal(s, map[string]int{"node": 2}, s.answers(s.pods[0].space, v, clusterIP(v), 2), "%s from a pod", protocol)
+		require.Equal(s, map[string]int{"node": 2}, s.answers(nil, v, clusterIP(v), 2), "%s from the node", protocol)
 	}
 }
 

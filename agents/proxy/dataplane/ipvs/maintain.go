@@ -34,16 +34,18 @@ func (d *Dataplane) Maintain(ctx context.Context) (time.Duration, error) {
 			return drainEvery, err
 		}
 	}
-	if time.Since(d.checked) >= checkEvery {
+	again, err := d.helper.Maintain(ctx)
+	if err == nil && time.Since(d.checked) >= checkEvery {
 		d.checked = time.Now()
-		if err := d.check(ctx); err != nil {
-			return checkEvery, err
-		}
+		err = d.check(ctx)
+	}
+	if errors.Is(err, dataplane.ErrLost) {
+		d.loaded = false
 	}
 	if left {
-		return drainEvery, nil
+		again = drainEvery
 	}
-	return checkEvery, nil
+	return again, err
 }
 
 // drain removes destinations of weight 0 that have no connections left. It tells whether it removed any and whether
@@ -78,10 +80,6 @@ func (d *Dataplane) drain(ctx context.Context) (removed, left bool, err error) {
 
 // check compares the kernel with what this process wrote.
 func (d *Dataplane) check(ctx context.Context) error {
-	if _, err := d.helper.Maintain(ctx); err != nil {
-		d.loaded = d.loaded && !errors.Is(err, dataplane.ErrLost)
-		return err
-	}
 	hosts, err := hostAddresses(d.config.Networks.NodePorts)
 	if err != nil {
 		return err
@@ -97,7 +95,6 @@ func (d *Dataplane) check(ctx context.Context) error {
 		return err
 	}
 	if len(found) != len(d.have) {
-		d.loaded = false
 		return dataplane.ErrLost
 	}
 	return nil

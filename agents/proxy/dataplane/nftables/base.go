@@ -53,7 +53,7 @@ type layout struct {
 
 // mark names the layout, so that a later process knows whether the base chains are still right.
 func (l layout) mark() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "2 %v %v %v %v", l.networks, l.localPods, l.hostPods, l.helper))
+	sum := sha256.Sum256(fmt.Appendf(nil, "3 %v %v %v %v", l.networks, l.localPods, l.hostPods, l.helper))
 	return "layout-" + hex.EncodeToString(sum[:6])
 }
 
@@ -64,7 +64,7 @@ func (l layout) chains() []baseChain {
 		{name: "guard", kind: filter, hook: nftables.ChainHookPrerouting, priority: priorityGuard, rules: guardRules()},
 	}
 	var own, all, masq, unserved [][]expr.Any
-	unserved = append(unserved, rule(conntrackBit(expr.CtKeySTATE, netfilterBitNewConn, expr.CmpOpEq), verdict(expr.VerdictAccept)))
+	unserved = append(unserved, rule(conntrackBit(expr.CtKeySTATE, expr.CtStateBitNEW, expr.CmpOpEq), verdict(expr.VerdictAccept)))
 	for _, f := range families {
 		if !l.helper {
 			out = append(out, baseChain{name: chainServices + f.suffix, rules: l.serviceRules(f)})
@@ -84,7 +84,7 @@ func (l layout) chains() []baseChain {
 	out = append(out,
 		baseChain{name: "postrouting", kind: nat, hook: nftables.ChainHookPostrouting, priority: priorityMasquerade, rules: masq},
 		baseChain{name: "filter-input", kind: filter, hook: nftables.ChainHookInput, priority: priorityFilter, rules: unserved},
-		baseChain{name: "filter-forward", kind: filter, hook: nftables.ChainHookForward, priority: priorityFilter, rules: unserved},
+		baseChain{name: "filter-forward", kind: filter, hook: nftables.ChainHookForward, priority: priorityFilter, rules: append(l.strayRules(), unserved...)},
 		baseChain{name: "filter-output", kind: filter, hook: nftables.ChainHookOutput, priority: priorityFilter, rules: unserved},
 	)
 	if l.helper {
@@ -115,6 +115,17 @@ func guardRules() [][]expr.Any {
 		rule(notLoopback, ip4.prefix(ip4.daddr, ip4.loopback()), verdict(expr.VerdictDrop)),
 		rule(notLoopback, ip4.prefix(ip4.saddr, ip4.loopback()), verdict(expr.VerdictDrop)),
 	}
+}
+
+// strayRules drop packets of pods that connection tracking cannot place. They are not translated back, so that a client
+// would see them come from the pod's own address, and reset the connection.
+func (l layout) strayRules() [][]expr.Any {
+	var out [][]expr.Any
+	for _, p := range l.ownPods() {
+		f := familyOf(p.Addr().Is6())
+		out = append(out, rule(f.prefix(f.saddr, p), conntrackBit(expr.CtKeySTATE, expr.CtStateBitINVALID, expr.CmpOpNeq), verdict(expr.VerdictDrop)))
+	}
+	return out
 }
 
 func rejectRules() [][]expr.Any {

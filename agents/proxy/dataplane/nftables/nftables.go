@@ -41,6 +41,7 @@ type Dataplane struct {
 	chains   map[string]*chain  // what must exist
 	names    map[element]string // of chains, by their elements among the shapes
 	claims   *installed         // a helper's
+	repaired time.Time          // when the host was last looked at
 }
 
 // installed is a server and its program.
@@ -63,7 +64,7 @@ func New(ctx context.Context, config Config) (*Dataplane, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.host = host
+	d.host, d.repaired = host, time.Now()
 	d.forget()
 	return d, nil
 }
@@ -115,26 +116,33 @@ func (d *Dataplane) Apply(ctx context.Context, state dataplane.State) error {
 	return err
 }
 
-// Maintain implements dataplane.Dataplane: it sees to it that the next Apply writes everything when somebody else
-// removed the table or the host's settings.
+const (
+	checkEvery  = 5 * time.Second
+	repairEvery = time.Minute
+)
+
+// Maintain implements dataplane.Dataplane: it notices when somebody else removed the table (a firewall that reloads
+// flushes everything), and puts the host's settings back.
 func (d *Dataplane) Maintain(ctx context.Context) (time.Duration, error) {
-	const again = 30 * time.Second
-	if err := d.host.Repair(ctx); err != nil {
-		d.log.Warn("host network settings", zap.Error(err))
+	if time.Since(d.repaired) >= repairEvery {
+		d.repaired = time.Now()
+		if err := d.host.Repair(ctx); err != nil {
+			d.log.Warn("host network settings", zap.Error(err))
+		}
 	}
 	if d.kernel == nil {
-		return again, nil
+		return checkEvery, nil
 	}
 	conn, err := dial(ctx)
 	if err != nil {
-		return again, err
+		return checkEvery, err
 	}
 	ok, err := tableExists(conn, d.table.Name)
 	if err == nil && !ok {
 		d.forget()
-		return again, dataplane.ErrLost
+		return checkEvery, dataplane.ErrLost
 	}
-	return again, err
+	return checkEvery, err
 }
 
 func (d *Dataplane) layoutFor(state dataplane.State) layout {

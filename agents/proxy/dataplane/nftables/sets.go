@@ -69,10 +69,9 @@ const statusDNAT = 0x20
 // Priorities. Service translation comes before Docker's (-100), a node's own pods before everybody's; refusals come
 // before the filter chains of others (0), which may drop.
 const (
-	priorityGuard       = -300
-	priorityOwnPods     = -105
-	priorityEveryone    = -101
-	priorityFilter      = -10
-	priorityMasquerade  = 95
-	netfilterBitNewConn = 8
+	priorityGuard      = -300
+	priorityOwnPods    = -105
+	priorityEveryone   = -101
+	priorityFilter     = -10
+	priorityMasquerade = 95
 )
