@@ -126,7 +126,7 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register the API's metrics: %w", err)
 	}
-	s.intercept = &server.Interceptors{Authenticate: s.authenticate, Log: config.Log, Metrics: metrics}
+	s.intercept = server.NewInterceptors(s.authenticate, metrics, config.Log)
 	return s, nil
 }
 

@@ -24,6 +24,9 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if err := s.ensurePolicy(ctx); err != nil {
 		return err
 	}
+	if err := s.ensurePriorities(ctx); err != nil {
+		return err
+	}
 	return s.ensureService(ctx)
 }
 

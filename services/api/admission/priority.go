@@ -13,8 +13,15 @@ import (
 
 var gvkPriorityClass = schedulingv1.SchemeGroupVersion.WithKind("PriorityClass")
 
-// systemPriorities are the classes that every cluster has.
-var systemPriorities = map[string]int32{"system-node-critical": 2000001000, "system-cluster-critical": 2000000000}
+// SystemPriorities are the classes that every cluster has.
+var SystemPriorities = []struct {
+	Name        string
+	Value       int32
+	Description string
+}{
+	{"system-node-critical", 2000001000, "Used for system critical pods that must not be moved from their current node."},
+	{"system-cluster-critical", 2000000000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."},
+}
 
 // priority works out the number that a pod's priority class stands for.
 type priority struct{ Reader }
@@ -67,13 +74,14 @@ func builtinClass(name string) (*schedulingv1.PriorityClass, error) {
 	if name == "" {
 		return nil, nil
 	}
-	value, ok := systemPriorities[name]
-	if !ok {
-		return nil, fmt.Errorf("no PriorityClass with name %s was found", name)
+	for _, c := range SystemPriorities {
+		if c.Name == name {
+			class := &schedulingv1.PriorityClass{Value: c.Value}
+			class.Name = name
+			return class, nil
+		}
 	}
-	class := &schedulingv1.PriorityClass{Value: value}
-	class.Name = name
-	return class, nil
+	return nil, fmt.Errorf("no PriorityClass with name %s was found", name)
 }
 
 func (p priority) globalDefault(ctx context.Context) (*schedulingv1.PriorityClass, error) {

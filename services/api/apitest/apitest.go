@@ -102,6 +102,20 @@ func (c *Cluster) Conn(user identity.User) grpc.ClientConnInterface { return c.S
 // Client returns a client whose calls come from user.
 func (c *Cluster) Client(user identity.User) *client.Client { return client.New(c.Conn(user), "test") }
 
+// Namespace makes a namespace in which pods can be created: with the ServiceAccount that a controller makes elsewhere.
+func (c *Cluster) Namespace(name string) {
+	c.t.Helper()
+	admin := c.Client(Admin)
+	for _, obj := range []client.Object{
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}},
+		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: name}},
+	} {
+		if err := admin.Create(c.t.Context(), obj); err != nil {
+			c.t.Fatalf("make namespace %s: %v", name, err)
+		}
+	}
+}
+
 // Informers runs a set of informers of user until the test ends; set it up in fn. It returns when all are synced.
 func (c *Cluster) Informers(user identity.User, fn func(*informer.Set)) {
 	c.t.Helper()

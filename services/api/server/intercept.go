@@ -27,6 +27,13 @@ type Interceptors struct {
 	Authenticate func(ctx context.Context) (identity.User, error)
 	Log          *zap.Logger
 	Metrics      *Metrics
+
+	limit *limiter
+}
+
+// NewInterceptors returns interceptors; metrics may be nil.
+func NewInterceptors(authenticate func(ctx context.Context) (identity.User, error), metrics *Metrics, log *zap.Logger) *Interceptors {
+	return &Interceptors{Authenticate: authenticate, Log: log, Metrics: metrics, limit: newLimiter(maxInFlight)}
 }
 
 // open are the services that answer without knowing who asks.
@@ -86,6 +93,12 @@ func (i *Interceptors) Unary(ctx context.Context, req any, info *grpc.UnaryServe
 	if err != nil {
 		return nil, err
 	}
+	user, _ := identity.UserFrom(ctx)
+	leave, err := i.limit.enter(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	return next(ctx, req)
 }
 
