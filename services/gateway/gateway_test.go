@@ -237,7 +237,7 @@ func TestClientGoWatchesInProtobuf(t *testing.T) {
 
 func (w *world) restConfig() *rest.Config {
 	cert, key := w.keys.adminPEM()
-	return &rest.Config{Host: w.url, TLSClientConfig: rest.TLSClientConfig{CAData: w.keys.cluster.CAPEM(), CertData: cert, KeyData: key}}
+	return &rest.Config{QPS: -1, Host: w.url, TLSClientConfig: rest.TLSClientConfig{CAData: w.keys.cluster.CAPEM(), CertData: cert, KeyData: key}}
 }
 
 func (w *world) clientset(t testing.TB) *kubernetes.Clientset {

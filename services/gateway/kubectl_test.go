@@ -12,7 +12,9 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"karve.dev/karve/services/api"
 	"karve.dev/karve/services/api/apitest"
+	"karve.dev/karve/services/api/openapi"
 )
 
 // kubeconfig writes the administrator's kubeconfig and returns its path.
@@ -33,7 +35,7 @@ func (w *world) kubeconfig(t testing.TB) string {
 // cluster is a gateway in front of a real API service.
 func cluster(t testing.TB) *world {
 	t.Helper()
-	c := apitest.Start(t)
+	c := apitest.Start(t, func(c *api.Config) { c.OpenAPI = openapi.Document })
 	w := &world{keys: pkiOf(t, c.Identity)}
 	w.url = serve(t, c.Server, w.keys)
 	w.http = w.keys.httpClient(t, true, true)
@@ -130,15 +132,14 @@ func TestKubectlEveryday(t *testing.T) {
 	require.Contains(t, k.fails("get deploy my-app"), `deployments.apps "my-app" not found`)
 }
 
-func TestKubectlServerSideApplyAndDiff(t *testing.T) {
+func TestKubectlDiffsAndValidates(t *testing.T) {
 	k := cluster(t).kubectl(t)
-	require.Contains(t, k.run("apply --server-side -f -", deployment), "deployment.apps/my-app serverside-applied")
-	changed := strings.Replace(deployment, "replicas: 3", "replicas: 4", 1)
-	require.Contains(t, k.fails("diff --server-side -f -", changed), "+  replicas: 4")
-	require.Contains(t, k.fails("apply --server-side --field-manager=other -f -", changed), "conflict")
-	require.Contains(t, k.run("apply --server-side --field-manager=other --force-conflicts -f -", changed), "serverside-applied")
-	require.Contains(t, k.fails("apply -f -", strings.Replace(deployment, "replicas", "replicaz", 1)), "replicaz")
-	require.Contains(t, k.run("create -f - --dry-run=server", strings.Replace(deployment, "my-", "your-", 2)), "(server dry run)")
+	k.run("apply -f -", deployment)
+	require.Contains(t, k.fails("diff -f -", strings.Replace(deployment, "replicas: 3", "replicas: 4", 1)), "+  replicas: 4")
+	require.Contains(t, k.fails("apply -f -", strings.Replace(deployment, "replicas", "replicaz", 1)), `unknown field "spec.replicaz"`)
+	require.Contains(t, k.fails("apply -f -", strings.Replace(deployment, "replicas: 3", "replicas: -1", 1)), "spec.replicas: Invalid value: -1: must be greater than or equal to 0")
+	require.Contains(t, k.run("create -f - --dry-run=server", strings.ReplaceAll(deployment, "name: my-", "name: your-")), "deployment.apps/your-app created (server dry run)")
+	require.Contains(t, k.fails("get deploy your-app"), "not found")
 }
 
 func TestKubectlDiscovers(t *testing.T) {
@@ -174,4 +175,20 @@ func TestKubectlWatches(t *testing.T) {
 	require.True(t, lines.Scan())
 	require.Contains(t, lines.Text(), "configmap/one")
 	require.Contains(t, k.run("create configmap two")+k.run("wait --for=jsonpath={.metadata.name}=two configmap/two --timeout=10s"), "condition met")
+}
+
+func TestKubectlAsSomebodyElse(t *testing.T) {
+	w := cluster(t)
+	k := w.kubectl(t)
+	require.Contains(t, k.fails("get pods --as jane"), `pods is forbidden: User "jane" cannot list resource "pods" in API group "" in the namespace "default"`)
+	require.Contains(t, k.fails("get --raw /metrics --as jane"), "forbidden")
+	require.Contains(t, k.run("get pods --as jane --as-group system:masters"), "No resources found")
+
+	w.http = w.keys.httpClient(t, false, true)
+	res, body := w.do(t, "GET", "/readyz", "")
+	require.Equal(t, 200, res.StatusCode, body)
+	res, body = w.do(t, "GET", "/api/v1/pods", "")
+	require.Contains(t, []int{401, 403}, res.StatusCode, "who shows no credentials sees nothing: %s", body)
+	res, body = w.do(t, "GET", "/api/v1/pods", "", "Authorization: Bearer nonsense")
+	require.Equal(t, 401, res.StatusCode, body)
 }
