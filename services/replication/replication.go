@@ -11,9 +11,11 @@ import (
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/events"
 	"karve.dev/karve/internal/informer"
+	"karve.dev/karve/services/replication/daemonset"
 	"karve.dev/karve/services/replication/deployment"
 	"karve.dev/karve/services/replication/replicaset"
 	"karve.dev/karve/services/replication/replicationcontroller"
+	"karve.dev/karve/services/replication/statefulset"
 )
 
 // Config is what the service needs.
@@ -43,6 +45,8 @@ func New(c Config) *Service {
 		deployment.New(c.Client, c.Informers, c.Events, log),
 		replicaset.New(c.Client, c.Informers, c.Events, log),
 		replicationcontroller.New(c.Client, c.Informers, c.Events, log),
+		statefulset.New(c.Client, c.Informers, c.Events, log),
+		daemonset.New(c.Client, c.Informers, c.Events, log),
 	}}
 }
 

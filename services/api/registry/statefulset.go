@@ -134,6 +134,12 @@ func validateStatefulSetUpdate(o, old *appsv1.StatefulSet) field.ErrorList {
 	rest.Replicas, rest.Template, rest.UpdateStrategy, rest.MinReadySeconds = old.Spec.Replicas, old.Spec.Template, old.Spec.UpdateStrategy, old.Spec.MinReadySeconds
 	rest.Ordinals, rest.RevisionHistoryLimit = old.Spec.Ordinals, old.Spec.RevisionHistoryLimit
 	rest.PersistentVolumeClaimRetentionPolicy = old.Spec.PersistentVolumeClaimRetentionPolicy
+	// Protobuf, and with it the store, keeps no apiVersion and kind inside an object: defaults have set them in one only.
+	for i := range rest.VolumeClaimTemplates {
+		if i < len(old.Spec.VolumeClaimTemplates) {
+			rest.VolumeClaimTemplates[i].TypeMeta = old.Spec.VolumeClaimTemplates[i].TypeMeta
+		}
+	}
 	if !equality.Semantic.DeepEqual(*rest, old.Spec) {
 		e.Forbidden(field.NewPath("spec"), "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "+
 			"'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden")

@@ -35,19 +35,41 @@ type Control struct {
 	Events *events.Recorder
 	// Written is told of everything that was done.
 	Written *informer.Written[*corev1.Pod]
+	// Texts are the messages of events, DefaultTexts when nil.
+	Texts *Texts
 }
 
-// Create makes n pods for owner. It begins with one, then doubles: what fails for one (a quota, a bad template) is not
+// Texts say in events what was done to a pod of an owner, or why it could not be.
+type Texts struct {
+	Created, CreateFailed, Deleted, DeleteFailed func(owner, pod string, err error) string
+}
+
+// DefaultTexts are what most controllers say.
+var DefaultTexts = Texts{
+	Created:      func(_, pod string, _ error) string { return "Created pod: " + pod },
+	CreateFailed: func(_, _ string, err error) string { return "Error creating: " + err.Error() },
+	Deleted:      func(_, pod string, _ error) string { return "Deleted pod: " + pod },
+	DeleteFailed: func(_, _ string, err error) string { return "Error deleting: " + err.Error() },
+}
+
+func (c *Control) texts() *Texts {
+	if c.Texts != nil {
+		return c.Texts
+	}
+	return &DefaultTexts
+}
+
+// Create makes n pods for owner, the ith as build(i) says. It begins with one, then doubles: what fails for one (a quota, a bad template) is not
 // tried for all. It returns how many it made and the first error. In a namespace that is being deleted it makes none,
 // without an error.
-func (c *Control) Create(ctx context.Context, owner client.Object, n int, build func() (*corev1.Pod, error)) (int, error) {
+func (c *Control) Create(ctx context.Context, owner client.Object, n int, build func(i int) (*corev1.Pod, error)) (int, error) {
 	key := informer.KeyOf(owner)
 	var made atomic.Int32
-	err := slowStart(n, func(int) error {
+	err := slowStart(n, func(i int) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		pod, err := build()
+		pod, err := build(i)
 		if err != nil {
 			return err
 		}
@@ -55,12 +77,12 @@ func (c *Control) Create(ctx context.Context, owner client.Object, n int, build 
 			if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 				return errNamespaceGoes
 			}
-			c.Events.Event(owner, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
+			c.Events.Event(owner, corev1.EventTypeWarning, "FailedCreate", "%s", c.texts().CreateFailed(owner.GetName(), pod.Name, err))
 			return err
 		}
 		made.Add(1)
 		c.Written.Stored(key, pod)
-		c.Events.Event(owner, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %v", pod.Name)
+		c.Events.Event(owner, corev1.EventTypeNormal, "SuccessfulCreate", "%s", c.texts().Created(owner.GetName(), pod.Name, nil))
 		return nil
 	})
 	if errors.Is(err, errNamespaceGoes) {
@@ -72,10 +94,13 @@ func (c *Control) Create(ctx context.Context, owner client.Object, n int, build 
 // errNamespaceGoes stops a batch without being a failure: everything in the namespace is about to be deleted.
 var errNamespaceGoes = errors.New("namespace is being deleted")
 
-// create tries names until one is free. When the outcome of a call is unknown it looks, so that a pod that was made
+// create tries names, for a pod that has only the base of one, until one is free. When the outcome of a call is unknown it looks, so that a pod that was made
 // after all is not made again.
 func (c *Control) create(ctx context.Context, pod *corev1.Pod) error {
 	base := pod.GenerateName
+	if pod.Name != "" {
+		base = ""
+	}
 	for n := 1; ; n++ {
 		if base != "" {
 			pod.Name = randomName(base)
@@ -135,11 +160,11 @@ func (c *Control) Delete(ctx context.Context, owner client.Object, pods []*corev
 		case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 			return nil // gone already, or the name is another pod's
 		case err != nil:
-			c.Events.Event(owner, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
+			c.Events.Event(owner, corev1.EventTypeWarning, "FailedDelete", "%s", c.texts().DeleteFailed(owner.GetName(), pod.Name, err))
 			return fmt.Errorf("delete pod %s: %w", pod.Name, err)
 		}
 		c.Written.Deleted(key, pod)
-		c.Events.Event(owner, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %v", pod.Name)
+		c.Events.Event(owner, corev1.EventTypeNormal, "SuccessfulDelete", "%s", c.texts().Deleted(owner.GetName(), pod.Name, nil))
 		return nil
 	})
 }

@@ -150,7 +150,7 @@ func (r *Controller[T]) related(rs *appsv1.ReplicaSet, own []*corev1.Pod) []*cor
 
 func (r *Controller[T]) act(ctx context.Context, owner T, rs *appsv1.ReplicaSet, next steps) (done int, err error) {
 	if next.create > 0 {
-		return r.control.Create(ctx, owner, next.create, func() (*corev1.Pod, error) {
+		return r.control.Create(ctx, owner, next.create, func(int) (*corev1.Pod, error) {
 			return pods.FromTemplate(owner, &rs.Spec.Template)
 		})
 	}
