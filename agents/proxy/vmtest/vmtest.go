@@ -177,7 +177,7 @@ poweroff -f
 
 func (m *machine) boot(ctx context.Context) (string, error) {
 	cmd := exec.CommandContext(ctx, m.qemu,
-		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", memoryMiB,
+		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "1", "-m", memoryMiB,
 		"-kernel", m.kernel, "-initrd", m.initramfs, "-append", "console=ttyS0 quiet panic=-1 rdinit=/init random.trust_cpu=on",
 		"-display", "none", "-serial", "stdio", "-monitor", "none", "-nic", "none", "-no-reboot")
 	var output bytes.Buffer
