@@ -6,11 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
@@ -29,40 +25,9 @@ import (
 	"karve.dev/karve/services/api/authz"
 	"karve.dev/karve/services/api/encryption"
 	"karve.dev/karve/services/api/node"
-	"karve.dev/karve/services/api/registry"
 	"karve.dev/karve/services/api/server"
-	"karve.dev/karve/services/api/store"
 	"karve.dev/karve/services/api/watch"
 )
-
-// Config makes a Server.
-type Config struct {
-	// Store is opened and closed by the caller.
-	Store store.Store
-	// EncryptionKeys is the file of the keys that Secrets are encrypted with; it is made when it is not there. Empty
-	// stores them as they are.
-	EncryptionKeys string
-	// Tokens returns what signs and verifies service-account tokens; identity.Cluster's method of that name does.
-	Tokens func() (*identity.Tokens, error)
-	// ServiceCIDRs are the ranges of cluster IPs, one or one per family; the first address of the first is the API's.
-	// Default 10.96.0.0/16.
-	ServiceCIDRs []netip.Prefix
-	// NodePorts is the range of node ports; default 30000-32767.
-	NodePorts alloc.PortRange
-	// Advertise is where pods reach the API over HTTPS: the endpoint of the Service "kubernetes". Not valid: none.
-	Advertise netip.AddrPort
-	// Kinds are what is served; nil for all of the registry.
-	Kinds []*registry.Kind
-	// OpenAPI returns the documents of discovery; nil for none.
-	OpenAPI server.OpenAPI
-	// Nodes reaches the nodes' agents, for logs and exec; nil answers that none can be reached.
-	Nodes server.NodeDialer
-	// Metrics takes the service's metrics, Gatherer is what SystemService shows; nil for none.
-	Metrics  prometheus.Registerer
-	Gatherer prometheus.Gatherer
-	// Log is nil for none.
-	Log *zap.Logger
-}
 
 // Server is the API service of one process.
 type Server struct {
@@ -83,18 +48,7 @@ func New(config Config) (*Server, error) {
 	if config.Store == nil {
 		return nil, errors.New("the API service needs a store")
 	}
-	if config.Log == nil {
-		config.Log = zap.NewNop()
-	}
-	if config.Kinds == nil {
-		config.Kinds = registry.All()
-	}
-	if len(config.ServiceCIDRs) == 0 {
-		config.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}
-	}
-	if config.NodePorts == (alloc.PortRange{}) {
-		config.NodePorts = alloc.PortRange{First: 30000, Last: 32767}
-	}
+	config.setDefaults()
 	encrypted, err := encrypt(&config)
 	if err != nil {
 		return nil, err
@@ -105,20 +59,7 @@ func New(config Config) (*Server, error) {
 	objects := &objects{s}
 	s.authz = authz.New(authz.Config{Pods: objects})
 	s.authn = authn.New(authn.Config{Tokens: config.Tokens, Objects: objects, Log: config.Log})
-	plugins := func(r admission.Reader) admission.Chain { return append(admission.Default(r), s.authz.Admission()) }
-	allocator, err := alloc.New(alloc.Config{
-		Store: config.Store, ClusterIPs: config.ServiceCIDRs, NodePorts: config.NodePorts, Used: s.usesIP,
-		Sync: func(ctx context.Context) error { return s.resources.Sync(ctx) },
-	})
-	if err != nil {
-		return nil, err
-	}
-	s.resources, err = server.New(context.Background(), server.Config{
-		Store: config.Store, Cache: s.cache, Kinds: config.Kinds, Authorizer: s.authz, Admission: plugins,
-		Hooks:  map[schema.GroupKind]server.Hook{{Kind: "Service"}: allocator},
-		Tokens: config.Tokens, ReviewToken: s.authn.ReviewToken, RulesFor: s.authz.RulesFor, Log: config.Log,
-	})
-	if err != nil {
+	if err := s.newResources(); err != nil {
 		return nil, err
 	}
 	s.nodes = node.New(s.resources, config.Log)
@@ -128,6 +69,24 @@ func New(config Config) (*Server, error) {
 	}
 	s.intercept = server.NewInterceptors(s.authenticate, metrics, config.Log)
 	return s, nil
+}
+
+// newResources makes the request chain.
+func (s *Server) newResources() error {
+	allocator, err := alloc.New(alloc.Config{
+		Store: s.config.Store, ClusterIPs: s.config.ServiceCIDRs, NodePorts: s.config.NodePorts, Used: s.usesIP,
+		Sync: func(ctx context.Context) error { return s.resources.Sync(ctx) },
+	})
+	if err != nil {
+		return err
+	}
+	s.resources, err = server.New(context.Background(), server.Config{
+		Store: s.config.Store, Cache: s.cache, Kinds: s.config.Kinds, Authorizer: s.authz,
+		Admission: func(r admission.Reader) admission.Chain { return append(admission.Default(r), s.authz.Admission()) },
+		Hooks:     map[schema.GroupKind]server.Hook{{Kind: "Service"}: allocator},
+		Tokens:    s.config.Tokens, ReviewToken: s.authn.ReviewToken, RulesFor: s.authz.RulesFor, Log: s.config.Log,
+	})
+	return err
 }
 
 func (s *Server) authenticate(ctx context.Context) (identity.User, error) {
@@ -185,50 +144,3 @@ func (s *Server) Acks() *node.Acks { return s.nodes.Acks() }
 
 // Ready is closed when the API answers.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
-
-// Run serves until ctx ends.
-func (s *Server) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	context.AfterFunc(ctx, s.resources.Stop)
-	loaded := make(chan struct{})
-	g.Go(func() error { return s.cache.Run(ctx) })
-	g.Go(func() error {
-		if !await(ctx, s.cache.Ready()) {
-			return nil
-		}
-		return s.nodes.Run(ctx)
-	})
-	g.Go(func() error {
-		if !await(ctx, s.cache.Ready()) {
-			return nil
-		}
-		return s.feedPolicy(ctx, loaded)
-	})
-	g.Go(func() error {
-		if !await(ctx, s.cache.Ready()) {
-			return nil
-		}
-		if err := s.bootstrap(ctx); err != nil && ctx.Err() == nil {
-			return err
-		}
-		if !await(ctx, loaded) {
-			return nil
-		}
-		s.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
-		close(s.ready)
-		s.encryptAnew(ctx)
-		return nil
-	})
-	err := g.Wait()
-	s.health.Shutdown()
-	return err
-}
-
-func await(ctx context.Context, ch <-chan struct{}) bool {
-	select {
-	case <-ch:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"karve.dev/karve/internal/client"
@@ -68,7 +69,8 @@ func Start(t testing.TB, options ...Option) *Cluster {
 	c.Server = transport.NewServer(c.API.Interceptors())
 	c.API.Register(c.Server)
 	c.run()
-	if err := c.Client(Admin).Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: "default"}}); err != nil {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: metav1.NamespaceDefault}}
+	if err := c.Client(Admin).Create(t.Context(), account); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatalf("make the default service account: %v", err)
 	}
 	return c
