@@ -18,6 +18,8 @@ type View struct {
 	Dead map[string]bool
 	// OnHost are the nodes that share this node's host (one of its addresses), itself included.
 	OnHost map[string]bool
+	// Addresses are the host's own, as its nodes tell.
+	Addresses map[netip.Addr]bool
 	// LocalPods are the ranges of the node's own pods, HostPods those of all nodes in OnHost.
 	LocalPods, HostPods []netip.Prefix
 }
@@ -46,7 +48,23 @@ func Look(self string, nodes map[string]*corev1.Node) View {
 		}
 	}
 	slices.SortFunc(v.HostPods, netip.Prefix.Compare)
+	v.Addresses = map[netip.Addr]bool{}
+	for address := range own {
+		if a, err := netip.ParseAddr(address); err == nil {
+			v.Addresses[a.Unmap()] = true
+		}
+	}
 	return v
+}
+
+// onHost tells where an endpoint lives whose slice does not name its node.
+func (v View) onHost(a netip.Addr) bool {
+	for _, p := range v.HostPods {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return v.Addresses[a]
 }
 
 // lost tells that a node's heartbeats have stopped. A node that says itself that it is not ready still serves.

@@ -147,4 +147,29 @@ func TestLook(t *testing.T) {
 	require.Equal(t, map[string]bool{"n1": true, "n2": true}, v.OnHost)
 	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}, v.LocalPods)
 	require.Len(t, v.HostPods, 2)
+	require.True(t, v.onHost(netip.MustParseAddr("1.1.1.1")), "the host itself")
+	require.True(t, v.onHost(netip.MustParseAddr("10.1.0.7")), "a pod of its")
+	require.False(t, v.onHost(netip.MustParseAddr("1.1.1.3")))
+}
+
+func BenchmarkOneOfAThousandServices(b *testing.B) {
+	eps := make([]ep, 10)
+	for i := range eps {
+		eps[i] = ep{netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}).String(), "n1", true, true, false}
+	}
+	slices := sliceOf(eps...)
+	all := map[dataplane.ServiceKey][]dataplane.VirtualServer{}
+	for i := range 1000 {
+		ip := netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)}).String()
+		s := svc(func(s *corev1.Service) {
+			s.Name, s.Spec.ClusterIP, s.Spec.ClusterIPs, s.Spec.Ports[0].NodePort = ip, ip, []string{ip}, int32(30000+i)
+		})
+		all[dataplane.ServiceKey{Namespace: "ns", Name: ip}] = Service(view, s, slices)
+	}
+	one := svc(nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		all[dataplane.ServiceKey{Namespace: "ns", Name: "10.96.0.7"}] = Service(view, one, slices)
+		Merge(all)
+	}
 }

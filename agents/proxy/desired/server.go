@@ -148,7 +148,7 @@ func (b *builder) candidates() (all []candidate, dead []netip.AddrPort) {
 }
 
 func (b *builder) candidate(ep *discoveryv1.Endpoint, target netip.AddrPort) candidate {
-	c := candidate{endpoint: dataplane.Endpoint{Addr: target}}
+	c := candidate{endpoint: dataplane.Endpoint{Addr: target, OnHost: b.view.onHost(target.Addr())}}
 	if ep.NodeName != nil {
 		c.local = *ep.NodeName == b.view.Node
 		c.endpoint.OnHost = b.view.OnHost[*ep.NodeName]

@@ -150,7 +150,7 @@ func (w *writer) queueBase(k *kernel) error {
 			}
 		}
 	}
-	if k.layout != "" {
+	if k.usable && k.layout != "" {
 		w.conn.DelChain(&nftables.Chain{Name: k.layout, Table: w.table})
 	}
 	w.conn.AddChain(&nftables.Chain{Name: w.layout.mark(), Table: w.table})
