@@ -33,14 +33,14 @@ func (a *Addresses) Wait(ctx context.Context) error {
 	}
 }
 
-// Allocate takes a free address.
-func (a *Addresses) Allocate() (netip.Addr, error) { return a.pool.take() }
+// Allocate takes a free address for an owner.
+func (a *Addresses) Allocate(owner string) (netip.Addr, error) { return a.pool.take(owner) }
 
-// Reserve marks an address that is in use.
-func (a *Addresses) Reserve(addr netip.Addr) { a.pool.reserve(addr) }
+// Reserve takes an address that a pod was found with; false when it is another's.
+func (a *Addresses) Reserve(addr netip.Addr, owner string) bool { return a.pool.reserve(addr, owner) }
 
-// Release gives an address back.
-func (a *Addresses) Release(addr netip.Addr) { a.pool.release(addr) }
+// Release gives an owner's address back.
+func (a *Addresses) Release(addr netip.Addr, owner string) { a.pool.release(addr, owner) }
 
 // Attach does nothing.
 func (a *Addresses) Attach(context.Context, string, int, netip.Addr) error { return nil }

@@ -43,12 +43,18 @@ func (n *Network) Attach(ctx context.Context, sandbox string, pid int, addr neti
 	return nil
 }
 
-// Attached tells whether Attach has completed for a sandbox.
+// Attached tells whether Attach has completed for a sandbox. It needs no Setup: pods that were found running are asked
+// about before the node's podCIDR is known.
 func (n *Network) Attached(sandbox string) bool {
 	n.mu.Lock()
-	nl, bridge := n.nl, n.link
+	err := n.open()
+	nl := n.nl
 	n.mu.Unlock()
-	if nl == nil || bridge == nil {
+	if err != nil {
+		return false
+	}
+	bridge, err := nl.LinkByName(n.bridge)
+	if err != nil {
 		return false
 	}
 	link, err := nl.LinkByName(hostInterface(sandbox))

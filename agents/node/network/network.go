@@ -69,12 +69,8 @@ func (n *Network) Setup(ctx context.Context, podCIDR netip.Prefix) error {
 	if !podCIDR.IsValid() || !podCIDR.Addr().Is4() || podCIDR.Bits() > 30 {
 		return fmt.Errorf("pod CIDR %q: want an IPv4 prefix of at most 30 bits", podCIDR)
 	}
-	if n.nl == nil {
-		nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-		if err != nil {
-			return fmt.Errorf("open netlink: %w", err)
-		}
-		n.nl = nl
+	if err := n.open(); err != nil {
+		return err
 	}
 	n.mtu = n.cfg.MTU
 	if n.mtu == 0 {
@@ -96,6 +92,19 @@ func (n *Network) Setup(ctx context.Context, podCIDR netip.Prefix) error {
 	return nil
 }
 
+// open opens the netlink connection once. mu must be held.
+func (n *Network) open() error {
+	if n.nl != nil {
+		return nil
+	}
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	n.nl = nl
+	return nil
+}
+
 // Wait returns when the network is set up.
 func (n *Network) Wait(ctx context.Context) error {
 	select {
@@ -103,16 +112,6 @@ func (n *Network) Wait(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ErrNotReady, ctx.Err())
-	}
-}
-
-// Ready tells whether pods can be wired.
-func (n *Network) Ready() bool {
-	select {
-	case <-n.waiting:
-		return true
-	default:
-		return false
 	}
 }
 

@@ -19,20 +19,25 @@ import (
 
 func TestAddressesRestBeforeTheyAreReused(t *testing.T) {
 	p := &pool{}
-	_, err := p.take()
+	_, err := p.take("a")
 	require.ErrorIs(t, err, ErrNotReady)
 	p.serve(netip.MustParsePrefix("10.9.0.0/29"))
 	var got []string
 	for range 5 {
-		a, err := p.take()
+		a, err := p.take("a")
 		require.NoError(t, err)
 		got = append(got, a.String())
 	}
 	require.Equal(t, []string{"10.9.0.2", "10.9.0.3", "10.9.0.4", "10.9.0.5", "10.9.0.6"}, got)
-	_, err = p.take()
+	_, err = p.take("a")
 	require.ErrorContains(t, err, "no free address left in 10.9.0.0/29")
-	p.release(netip.MustParseAddr("10.9.0.3"))
-	a, err := p.take()
+	p.release(netip.MustParseAddr("10.9.0.3"), "b")
+	_, err = p.take("b")
+	require.Error(t, err, "only its owner gives an address back")
+	require.True(t, p.reserve(netip.MustParseAddr("10.9.0.3"), "a"))
+	require.False(t, p.reserve(netip.MustParseAddr("10.9.0.3"), "b"))
+	p.release(netip.MustParseAddr("10.9.0.3"), "a")
+	a, err := p.take("a")
 	require.NoError(t, err)
 	require.Equal(t, "10.9.0.3", a.String())
 }
@@ -111,7 +116,7 @@ func TestPodsOfTwoNodesReachEachOther(t *testing.T) {
 		require.NoError(t, n.Setup(ctx, netip.MustParsePrefix(cidr)))
 		require.NoError(t, n.Setup(ctx, netip.MustParsePrefix(cidr)), "setting up again repairs, and changes nothing")
 		pid, id := sandbox(t), cluster+itoa(i)
-		addr, err := n.Allocate()
+		addr, err := n.Allocate(id)
 		require.NoError(t, err)
 		require.False(t, n.Attached(id))
 		require.NoError(t, n.Attach(ctx, id, pid, addr))

@@ -12,7 +12,7 @@ type pool struct {
 	mu   sync.Mutex
 	cidr netip.Prefix
 	last netip.Addr
-	used map[netip.Addr]bool
+	used map[netip.Addr]string // whose each address is
 }
 
 func (p *pool) serve(cidr netip.Prefix) {
@@ -23,15 +23,15 @@ func (p *pool) serve(cidr netip.Prefix) {
 	}
 }
 
-func (p *pool) take() (netip.Addr, error) {
+func (p *pool) take(owner string) (netip.Addr, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.cidr.IsValid() {
 		return netip.Addr{}, ErrNotReady
 	}
 	for addr := p.next(p.last); addr != p.last; addr = p.next(addr) {
-		if !p.used[addr] {
-			p.mark(addr)
+		if _, taken := p.used[addr]; !taken {
+			p.mark(addr, owner)
 			p.last = addr
 			return addr, nil
 		}
@@ -48,33 +48,40 @@ func (p *pool) next(addr netip.Addr) netip.Addr {
 	return next
 }
 
-func (p *pool) mark(addr netip.Addr) {
+func (p *pool) mark(addr netip.Addr, owner string) {
 	if p.used == nil {
-		p.used = map[netip.Addr]bool{}
+		p.used = map[netip.Addr]string{}
 	}
-	p.used[addr] = true
+	p.used[addr] = owner
 }
 
-func (p *pool) reserve(addr netip.Addr) {
+// reserve tells whether the address is the owner's now: it was free, or was the owner's already.
+func (p *pool) reserve(addr netip.Addr, owner string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mark(addr)
+	if other, taken := p.used[addr]; taken {
+		return other == owner
+	}
+	p.mark(addr, owner)
 	if !p.last.IsValid() || p.last.Less(addr) {
 		p.last = addr
 	}
+	return true
 }
 
-func (p *pool) release(addr netip.Addr) {
+func (p *pool) release(addr netip.Addr, owner string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.used, addr)
+	if p.used[addr] == owner {
+		delete(p.used, addr)
+	}
 }
 
-// Allocate takes a free address.
-func (n *Network) Allocate() (netip.Addr, error) { return n.pool.take() }
+// Allocate takes a free address for an owner, a pod's UID.
+func (n *Network) Allocate(owner string) (netip.Addr, error) { return n.pool.take(owner) }
 
-// Reserve marks an address that is in use already: that of a pod found running.
-func (n *Network) Reserve(addr netip.Addr) { n.pool.reserve(addr) }
+// Reserve takes an address that a pod was found with; false when it is another's.
+func (n *Network) Reserve(addr netip.Addr, owner string) bool { return n.pool.reserve(addr, owner) }
 
-// Release gives an address back.
-func (n *Network) Release(addr netip.Addr) { n.pool.release(addr) }
+// Release gives an owner's address back.
+func (n *Network) Release(addr netip.Addr, owner string) { n.pool.release(addr, owner) }

@@ -128,8 +128,9 @@ type EventKind int
 
 // The kinds of events.
 const (
-	// ContainerStarted, ContainerEnded and ContainerRemoved carry the container's ID and Meta.
-	ContainerStarted EventKind = iota
+	// Those of containers carry the container's ID and Meta.
+	ContainerCreated EventKind = iota
+	ContainerStarted
 	ContainerEnded
 	ContainerRemoved
 	// ImageChanged carries the image's name or ID: it was built, tagged, pulled, loaded or removed.

@@ -116,7 +116,7 @@ func (w *worker) observeSandbox(c runtime.Container) {
 		slices.SortStableFunc(w.obs.Sandboxes, func(a, b runtime.Container) int { return a.Attempt - b.Attempt })
 	}
 	w.hadOne = true
-	if addr, err := netip.ParseAddr(c.Address); err == nil && !w.address.IsValid() {
+	if addr, err := netip.ParseAddr(c.Address); err == nil && !w.address.IsValid() && w.pool.cfg.Network.Reserve(addr, string(w.uid)) {
 		w.address = addr
 		w.obs.Address = c.Address
 	}
@@ -125,11 +125,12 @@ func (w *worker) observeSandbox(c runtime.Container) {
 	}
 }
 
-// rewire finds out whether the newest sandbox has its network. mu must be held.
+// rewire finds out whether the newest sandbox has its network. One with another address than the pod's (made by an
+// agent that was cut off, after its address had gone to somebody else) has not, and is replaced. mu must be held.
 func (w *worker) rewire() {
 	w.obs.Wired = false
 	if s := w.obs.Sandbox(); s != nil && s.State == runtime.Running {
-		w.obs.Wired = s.Address == "" || w.pool.cfg.Network.Attached(s.ID)
+		w.obs.Wired = s.Address == w.obs.Address && (s.Address == "" || w.pool.cfg.Network.Attached(s.ID))
 		if w.obs.Wired {
 			w.sandbox = readySandbox(s.ID)
 		}
@@ -180,9 +181,9 @@ func (w *worker) handle(ctx context.Context, ev runtime.Event) {
 			w.kick()
 		}
 		return
-	case runtime.ContainerStarted:
+	case runtime.ContainerCreated, runtime.ContainerStarted:
 		if op, busy := w.obs.Busy[ev.Meta.Container]; busy && (op.Verb == podstate.Start || op.Verb == podstate.MakeSandbox) {
-			return // our own start, which tells about it itself
+			return // our own, which tells about it itself
 		}
 	}
 	w.ops.Add(1)

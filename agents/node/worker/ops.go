@@ -72,7 +72,7 @@ func (w *worker) drop(id string) {
 	if len(w.obs.Sandboxes) == 0 && w.obs.Busy[runtime.SandboxName].Verb != podstate.MakeSandbox {
 		w.obs.Wired = false
 		if w.address.IsValid() {
-			w.pool.cfg.Network.Release(w.address)
+			w.pool.cfg.Network.Release(w.address, string(w.uid))
 			w.address, w.obs.Address = netip.Addr{}, ""
 		}
 	}

@@ -24,10 +24,11 @@ import (
 type Network interface {
 	// Wait returns when the network is set up.
 	Wait(ctx context.Context) error
-	// Allocate takes a free address, Reserve marks one that is in use, Release gives one back.
-	Allocate() (netip.Addr, error)
-	Reserve(netip.Addr)
-	Release(netip.Addr)
+	// Allocate takes a free address for an owner, a pod's UID. Reserve takes the one that a pod was found with; it is
+	// false when that is another's. Release gives an address back.
+	Allocate(owner string) (netip.Addr, error)
+	Reserve(addr netip.Addr, owner string) bool
+	Release(addr netip.Addr, owner string)
 	// Attach wires a sandbox; Attached tells whether that has been completed.
 	Attach(ctx context.Context, sandbox string, pid int, addr netip.Addr) error
 	Attached(sandbox string) bool
@@ -149,7 +150,7 @@ func (p *Pool) adopt(containers []runtime.Container, before map[string]bool) {
 	for _, c := range containers {
 		byPod[types.UID(c.UID)] = append(byPod[types.UID(c.UID)], c)
 		if addr, err := netip.ParseAddr(c.Address); err == nil {
-			p.cfg.Network.Reserve(addr)
+			p.cfg.Network.Reserve(addr, c.UID)
 		}
 	}
 	for uid, w := range p.workers {
@@ -235,8 +236,34 @@ func (p *Pool) Handle(ev runtime.Event) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if w := p.workers[types.UID(ev.Meta.UID)]; w != nil && p.ctx != nil {
+	w := p.workers[types.UID(ev.Meta.UID)]
+	appeared := ev.Kind == runtime.ContainerCreated || ev.Kind == runtime.ContainerStarted
+	switch {
+	case p.ctx == nil:
+	case w != nil:
 		w.handle(p.ctx, ev)
+	case appeared && p.synced && p.adopted:
+		// Begun by an agent that was cut off, completed by the engine after its pod had gone.
+		p.all.Add(1)
+		go func() {
+			defer p.all.Done()
+			p.endLatecomer(p.ctx, ev.ID)
+		}()
+	}
+}
+
+// endLatecomer ends a container of a pod that is gone.
+func (p *Pool) endLatecomer(ctx context.Context, id string) {
+	c, err := p.cfg.Runtime.Inspect(ctx, id)
+	if err != nil {
+		return // removed meanwhile, or listed again once the engine answers
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.workers[types.UID(c.UID)] == nil {
+		p.found[types.UID(c.UID)] = []runtime.Container{c}
+		p.endOrphans()
+		p.startAll()
 	}
 }
 

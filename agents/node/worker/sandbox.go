@@ -138,7 +138,7 @@ func (w *worker) chooseAddress(ctx context.Context) (netip.Addr, error) {
 	if w.address.IsValid() {
 		return w.address, nil
 	}
-	addr, err := w.pool.cfg.Network.Allocate()
+	addr, err := w.pool.cfg.Network.Allocate(string(w.uid))
 	if err != nil {
 		return addr, fmt.Errorf("find an address: %w", err)
 	}

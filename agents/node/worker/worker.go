@@ -186,7 +186,7 @@ func (w *worker) finish() bool {
 	}
 	w.mu.Lock()
 	if w.address.IsValid() {
-		w.pool.cfg.Network.Release(w.address)
+		w.pool.cfg.Network.Release(w.address, string(w.uid))
 		w.address = netip.Addr{}
 	}
 	status := w.obs.Previous

@@ -44,9 +44,9 @@ func (r *Runtime) create(ctx context.Context, meta runtime.Meta, config *contain
 	opts := client.ContainerCreateOptions{Config: config, HostConfig: host, Name: name}
 	res, err := r.cli.ContainerCreate(ctx, opts)
 	if cerrdefs.IsConflict(err) {
-		// Left by an attempt that was cut off. What runs is kept; what never ran may be out of date.
+		// Left by an attempt that was cut off. What runs and is the same is kept; what never ran may be out of date.
 		old, inspectErr := r.Inspect(ctx, name)
-		if inspectErr == nil && old.State == runtime.Running && old.UID == meta.UID {
+		if inspectErr == nil && old.State == runtime.Running && old.Meta == meta {
 			return old.ID, nil
 		}
 		if removeErr := r.Remove(ctx, name); removeErr != nil {

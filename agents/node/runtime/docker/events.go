@@ -13,6 +13,7 @@ import (
 
 // containerActions are the events that change what a container is; others (exec, attach, top, …) are not asked for.
 var containerActions = map[events.Action]runtime.EventKind{
+	events.ActionCreate:  runtime.ContainerCreated,
 	events.ActionStart:   runtime.ContainerStarted,
 	events.ActionDie:     runtime.ContainerEnded,
 	events.ActionDestroy: runtime.ContainerRemoved,

@@ -121,6 +121,7 @@ func (s *suite) life(t *testing.T) {
 	c, err := s.rt.Inspect(ctx, id)
 	require.NoError(t, err)
 	require.Equal(t, runtime.Created, c.State)
+	seen.wait(t, runtime.ContainerCreated, id)
 
 	c, err = s.rt.Start(ctx, id)
 	require.NoError(t, err)

@@ -113,6 +113,7 @@ func (r *Runtime) create(meta runtime.Meta, image string) string {
 		Image: image, ImageID: imageID(image), CreatedAt: time.Now(),
 	}
 	n.containers[name], r.byID[c.ID] = c, c
+	r.tell(runtime.ContainerCreated, c)
 	return c.ID
 }
 
