@@ -199,7 +199,7 @@ func TestAFailureOfTheReplicaSetIsTheDeployments(t *testing.T) {
 // TestRandomHistories changes templates at random moments, with ReplicaSets and containers that are late. However it
 // goes, there are never more pods than allowed, never fewer serve than promised, and in the end all is as wanted.
 func TestRandomHistories(t *testing.T) {
-	for seed := range uint64(400) {
+	for seed := range uint64(150) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		surge, unavailable := rng.IntN(4), rng.IntN(4)
 		w := newWorld(t, int32(rng.IntN(12)), fmt.Sprint(surge), fmt.Sprint(unavailable))
@@ -218,7 +218,7 @@ func TestRandomHistories(t *testing.T) {
 // TestRandomHistoriesWithScalingAndCrashes also resizes, pauses, and lets pods fail: then only the upper bound of what
 // is asked for, and the end, are certain.
 func TestRandomHistoriesWithScalingAndCrashes(t *testing.T) {
-	for seed := range uint64(400) {
+	for seed := range uint64(150) {
 		rng := rand.New(rand.NewPCG(seed, 2))
 		w := newWorld(t, int32(rng.IntN(12)), fmt.Sprint(rng.IntN(100), "%"), fmt.Sprint(rng.IntN(100), "%"))
 		w.settle()
