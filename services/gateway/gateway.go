@@ -83,7 +83,8 @@ func New(cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gateway: encode the version: %w", err)
 	}
-	m, err := newMetrics(cfg.Metrics)
+	reads, writes := newLimiter(cfg.MaxInFlight), newLimiter(cfg.MaxMutatingInFlight)
+	m, err := newMetrics(cfg.Metrics, reads, writes)
 	if err != nil {
 		return nil, err
 	}
@@ -92,8 +93,8 @@ func New(cfg Config) (*Gateway, error) {
 		resources:   apiv1.NewResourceServiceClient(cfg.API),
 		discovery:   apiv1.NewDiscoveryServiceClient(cfg.API),
 		system:      systemv1.NewSystemServiceClient(cfg.API),
-		reads:       newLimiter(cfg.MaxInFlight),
-		writes:      newLimiter(cfg.MaxMutatingInFlight),
+		reads:       reads,
+		writes:      writes,
 		credentials: newVerifier(cfg.TLS),
 	}
 	g.drained, g.drain = context.WithCancel(context.Background())

@@ -18,6 +18,7 @@ import (
 
 // Header values that every answer shares; net/http does not change them.
 var (
+	closing   = []string{"close"}
 	noCache   = []string{"no-cache, private"}
 	plainText = []string{"text/plain; charset=utf-8"}
 	nosniff   = []string{"nosniff"}
@@ -61,7 +62,7 @@ func (g *Gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	h["Audit-Id"] = []string{auditID(r)}
 	h["Cache-Control"] = noCache
 	if !g.running.enter() {
-		h["Connection"] = []string{"close"}
+		h["Connection"] = closing
 		g.fail(w, r, apierrors.NewServiceUnavailable("the server is shutting down"))
 		return
 	}

@@ -40,7 +40,7 @@ type counters struct {
 	duration prometheus.Observer
 }
 
-func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+func newMetrics(registerer prometheus.Registerer, reads, writes *limiter) (*metrics, error) {
 	labels := []string{"verb", "group", "version", "resource", "subresource", "scope", "component"}
 	m := &metrics{
 		own:   prometheus.NewRegistry(),
@@ -53,7 +53,13 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Buckets: []float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60},
 		}, labels),
 	}
-	for _, c := range []prometheus.Collector{m.total, m.duration} {
+	collectors := []prometheus.Collector{m.total, m.duration}
+	for kind, l := range map[string]*limiter{"readOnly": reads, "mutating": writes} {
+		collectors = append(collectors, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "apiserver_current_inflight_requests", Help: "Requests that run, watches and streams apart.", ConstLabels: prometheus.Labels{"request_kind": kind},
+		}, func() float64 { return float64(len(l.slots)) }))
+	}
+	for _, c := range collectors {
 		m.own.MustRegister(c)
 		if registerer == nil {
 			continue

@@ -259,3 +259,37 @@ func TestKubectlRunsCommands(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "line 0\nline 1\n", string(out))
 }
+
+func TestShutdownEndsStreams(t *testing.T) {
+	w := &world{api: newFakeAPI(), keys: newPKI(t)}
+	server := transport.NewServer(nil, nil)
+	w.api.register(server)
+	agentv1.RegisterPodAccessServiceServer(server, fakePods{})
+	ended := make(chan error, 3)
+	t.Run("while they run", func(t *testing.T) {
+		w.url = serve(t, server, w.keys)
+		for name, e := range w.executors(t, "exec", "web", &corev1.PodExecOptions{Command: []string{"cat"}, Stdin: true, Stdout: true}) {
+			input, typist := io.Pipe()
+			output, out := io.Pipe()
+			go func() {
+				ended <- e.StreamWithContext(context.Background(), remotecommand.StreamOptions{Stdin: input, Stdout: out})
+			}()
+			_, err := typist.Write([]byte("x"))
+			require.NoError(t, err, name)
+			_, err = output.Read(make([]byte, 1))
+			require.NoError(t, err, name)
+		}
+		u, err := url.Parse(w.url + podPath + "/portforward")
+		require.NoError(t, err)
+		tripper, upgrader, err := spdy.RoundTripperFor(w.restConfig())
+		require.NoError(t, err)
+		ready := make(chan struct{})
+		f, err := portforward.New(spdy.NewDialer(upgrader, &http.Client{Transport: tripper}, "POST", u), []string{"0:8080"}, make(chan struct{}), ready, io.Discard, io.Discard)
+		require.NoError(t, err)
+		go func() { ended <- f.ForwardPorts() }()
+		<-ready
+	})
+	for range 3 {
+		require.Error(t, <-ended)
+	}
+}

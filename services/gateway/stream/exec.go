@@ -41,6 +41,7 @@ func (s *Server) remoteCommand(r *Request, attach bool) error {
 		return err
 	}
 	defer o.cancel()
+	r.bind(lastWord)
 	switch {
 	case wsstream.IsWebSocketRequest(r.HTTP):
 		s.serveWebSocket(r, o, opts)

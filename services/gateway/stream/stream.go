@@ -3,7 +3,9 @@
 package stream
 
 import (
+	"bufio"
 	"context"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -25,6 +27,8 @@ const (
 	// headerTimeout is how long a stream waits to hear that the pod's node accepted it, before it is upgraded all the
 	// same and errors go into the stream.
 	headerTimeout = 10 * time.Second
+	// lastWord is how long an ended command's connection stays for its status.
+	lastWord = 300 * time.Millisecond
 	// chunk is how much is read from a client at once.
 	chunk = 32 << 10
 )
@@ -58,6 +62,27 @@ type Request struct {
 
 func (r *Request) pod() *agentv1.PodRef {
 	return &agentv1.PodRef{Namespace: r.Namespace, Name: r.Pod, Container: r.Query.Get("container")}
+}
+
+// bind makes the connection, once it has left HTTP, end with the request's context: the libraries below know no contexts.
+// The grace lets a last word reach the client.
+func (r *Request) bind(grace time.Duration) {
+	r.Writer = &bound{ResponseWriter: r.Writer, ctx: r.Context, grace: grace}
+}
+
+type bound struct {
+	http.ResponseWriter
+	ctx   context.Context
+	grace time.Duration
+}
+
+// Hijack implements http.Hijacker.
+func (b *bound) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := b.ResponseWriter.(http.Hijacker).Hijack()
+	if err == nil {
+		context.AfterFunc(b.ctx, func() { time.AfterFunc(b.grace, func() { _ = conn.Close() }) })
+	}
+	return conn, rw, err
 }
 
 // is reads a boolean parameter.
