@@ -27,14 +27,14 @@ var rules = []rule{
 
 // libraries may be imported only below the packages named.
 var libraries = map[string][]string{
-	"go.etcd.io/etcd/":                {"services/api/store/etcdstore"},
-	"github.com/moby/moby/":           {"agents/node/runtime/docker", "integration", "cmd/karve/internal/engine"},
-	"github.com/mqliang/libipvs":      {"agents/proxy/dataplane/ipvs"},
-	"github.com/google/nftables":      {"agents/proxy/dataplane/nftables", "agents/node/network"},
-	"github.com/vishvananda/netlink":  {"agents/proxy/dataplane", "agents/node/network"},
-	"k8s.io/kubectl":                  {"cmd/karve"},
-	"k8s.io/kubernetes":               {},
-	"k8s.io/apiserver":                {},
+	"go.etcd.io/etcd/":               {"services/api/store/etcdstore"},
+	"github.com/moby/moby/":          {"agents/node/runtime/docker", "integration", "cmd/karve/internal/engine"},
+	"github.com/mqliang/libipvs":     {"agents/proxy/dataplane/ipvs"},
+	"github.com/google/nftables":     {"agents/proxy/dataplane/nftables", "agents/node/network"},
+	"github.com/vishvananda/netlink": {"agents/proxy/dataplane", "agents/node/network"},
+	"k8s.io/kubectl":                 {"cmd/karve"},
+	"k8s.io/kubernetes":              {},
+	"k8s.io/apiserver":               {},
 }
 
 type pkg struct {
