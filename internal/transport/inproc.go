@@ -140,6 +140,14 @@ func (s *clientStream) Header() (metadata.MD, error) {
 		defer s.mu.Unlock()
 		return s.headerMD, nil
 	case <-s.ctx.Done():
+	}
+	// A handler that has ended cancels the context, too: what it left counts.
+	select {
+	case <-s.header:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.headerMD, nil
+	default:
 		return nil, status.FromContextError(s.ctx.Err()).Err()
 	}
 }
@@ -162,6 +170,11 @@ func (s *clientStream) SendMsg(m any) error {
 	case <-s.done:
 		return io.EOF
 	case <-s.ctx.Done():
+	}
+	select {
+	case <-s.done:
+		return io.EOF
+	default:
 		return status.FromContextError(s.ctx.Err()).Err()
 	}
 }
