@@ -41,9 +41,14 @@ func (w *world) output(name string) string {
 		return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 	})
 	var out bytes.Buffer
-	id := strings.TrimPrefix(p.Status.ContainerStatuses[0].ContainerID, "docker://")
+	id := idOf(p)
 	require.NoError(w.t, w.rt.Logs(context.Background(), id, runtime.LogOptions{Tail: -1}, &out, &out))
 	return out.String()
+}
+
+// idOf is the engine's ID of a pod's first container.
+func idOf(p *corev1.Pod) string {
+	return strings.TrimPrefix(p.Status.ContainerStatuses[0].ContainerID, "docker://")
 }
 
 // once is a pod that runs a command to its end.
@@ -85,7 +90,7 @@ func TestPodHealsItself(t *testing.T) {
 	w.create(pod("web", corev1.Container{}))
 	p := w.wait("web", "running", running)
 	address := p.Status.PodIP
-	id := strings.TrimPrefix(p.Status.ContainerStatuses[0].ContainerID, "docker://")
+	id := idOf(p)
 
 	// docker kill: the container comes back, as a new one.
 	_, err := w.cli.ContainerKill(ctx, id, client.ContainerKillOptions{})

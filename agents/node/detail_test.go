@@ -74,7 +74,7 @@ func volumesFollow(t *testing.T, w *world) {
 func (w *world) exec(p *corev1.Pod, command ...string) string {
 	w.t.Helper()
 	var out bytes.Buffer
-	id := strings.TrimPrefix(p.Status.ContainerStatuses[0].ContainerID, "docker://")
+	id := idOf(p)
 	_, err := w.rt.Exec(context.Background(), id, runtime.ExecSpec{Command: command}, runtime.Streams{Stdout: &out, Stderr: &out})
 	require.NoError(w.t, err)
 	return out.String()

@@ -151,6 +151,9 @@ func (a *Agent) workerConfig(allocatable corev1.ResourceList) worker.Config {
 		DNS:         worker.DNS{Servers: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain},
 		Allocatable: allocatable, MinOOMScoreAdj: machine.MinOOMScoreAdj(), SeccompRoot: filepath.Join(a.cfg.DataDir, "seccomp"),
 	}
+	if _, pretends := a.cfg.Runtime.(runtime.Simulation); pretends {
+		cfg.Volumes = volume.NewPretending()
+	}
 	if a.cfg.ServiceCIDR.IsValid() {
 		cfg.APIService = a.cfg.ServiceCIDR.Masked().Addr().Next().String()
 	}

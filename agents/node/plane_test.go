@@ -163,6 +163,20 @@ func (p *plane) wait(name, what string, ok func(*corev1.Pod) bool) *corev1.Pod {
 	return p.pods[name]
 }
 
+// until waits until ok, which is called with mu held.
+func (p *plane) until(what string, ok func() bool) {
+	p.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	stop := time.AfterFunc(time.Until(deadline), p.changed.Broadcast)
+	defer stop.Stop()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for !ok() {
+		require.True(p.t, time.Now().Before(deadline), "never: %s", what)
+		p.changed.Wait()
+	}
+}
+
 func dump(pod *corev1.Pod) string {
 	if pod == nil {
 		return "gone"

@@ -181,6 +181,7 @@ func (m *Manager) pull(ctx context.Context, name string, auths []runtime.Credent
 
 // fetch tries each set of credentials in turn, or none.
 func (m *Manager) fetch(ctx context.Context, name string, auths []runtime.Credentials) error {
+	defer m.Forget() // the engine's own word of the change may come later
 	if len(auths) == 0 {
 		return m.rt.Pull(ctx, name, nil)
 	}

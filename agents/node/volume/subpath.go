@@ -14,6 +14,9 @@ import (
 // symbolic links a container has put there, and what was opened is bound to a folder of the agent's own: it cannot be
 // exchanged between this check and the mount.
 func (m *Manager) SubPath(uid, container string, index int, volume, subPath string) (string, error) {
+	if m.root == "" {
+		return "", nil
+	}
 	root, err := os.OpenRoot(volume)
 	if err != nil {
 		return "", fmt.Errorf("open the volume: %w", err)

@@ -27,10 +27,13 @@ type Tokens func(ctx context.Context, pod *corev1.Pod, projection *corev1.Servic
 
 // Manager prepares volumes. It is safe for concurrent use, but not for the same pod.
 type Manager struct {
-	root    string
+	root    string // empty: nothing is written
 	objects Objects
 	tokens  *tokenCache
 }
+
+// NewPretending returns a manager that writes nothing, for containers that are only pretended.
+func NewPretending() *Manager { return &Manager{tokens: newTokenCache(nil)} }
 
 // New returns a manager that keeps volumes below root.
 func New(root string, objects Objects, tokens Tokens) *Manager {
@@ -71,6 +74,10 @@ func (m *Manager) Prepare(ctx context.Context, pod *corev1.Pod, facts *podfield.
 	out := &Prepared{Paths: map[string]string{}}
 	for i := range pod.Spec.Volumes {
 		spec := &pod.Spec.Volumes[i]
+		if m.root == "" {
+			out.Paths[spec.Name] = "/"
+			continue
+		}
 		path, err := m.prepare(ctx, &request{pod: pod, facts: facts, spec: spec, dir: filepath.Join(m.podDir(string(pod.UID)), "volumes", spec.Name), out: out})
 		if err != nil {
 			return nil, fmt.Errorf("MountVolume.SetUp failed for volume %q : %w", spec.Name, err)
@@ -94,6 +101,9 @@ func (m *Manager) podDir(uid string) string { return filepath.Join(m.root, filep
 // Teardown removes everything of a pod.
 func (m *Manager) Teardown(uid string) error {
 	m.tokens.forget(uid)
+	if m.root == "" {
+		return nil
+	}
 	dir := m.podDir(uid)
 	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -110,7 +120,7 @@ func (m *Manager) Teardown(uid string) error {
 // Sweep removes what is left of pods that keep does not name.
 func (m *Manager) Sweep(keep func(uid string) bool) error {
 	entries, err := os.ReadDir(m.root)
-	if errors.Is(err, os.ErrNotExist) {
+	if m.root == "" || errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
@@ -127,6 +137,9 @@ func (m *Manager) Sweep(keep func(uid string) bool) error {
 
 // File writes one file of the agent's own for a pod (its /etc/hosts, say) and returns its path.
 func (m *Manager) File(uid, name, content string, mode os.FileMode) (string, error) {
+	if m.root == "" {
+		return "", nil
+	}
 	dir := m.podDir(uid)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make the pod's folder: %w", err)

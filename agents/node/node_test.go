@@ -1,0 +1,107 @@
+package node_test
+
+import (
+	"context"
+	"fmt"
+	goruntime "runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+
+	"karve.dev/karve/agents/node"
+	"karve.dev/karve/agents/node/runtime/simulated"
+	"karve.dev/karve/internal/client"
+)
+
+// simulate runs an agent that only pretends, until the test ends.
+func simulate(t testing.TB, p *plane, rt *simulated.Runtime, name string) {
+	conn := p.conn(name)
+	agent, err := node.New(node.Config{
+		Cluster: "sim", NodeName: name, DataDir: t.TempDir(), Conn: conn, HealthConn: conn, Client: client.New(conn, "kubelet"),
+		Runtime: rt, Log: zap.NewNop(), Events: p,
+	})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- agent.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-done)
+	})
+}
+
+func nodeReady(p *plane) *corev1.NodeCondition {
+	if p.node == nil {
+		return nil
+	}
+	for i := range p.node.Status.Conditions {
+		if c := &p.node.Status.Conditions[i]; c.Type == corev1.NodeReady {
+			return c
+		}
+	}
+	return nil
+}
+
+func TestNodeRegistersAndIsReadySoon(t *testing.T) {
+	p := newPlane(t, "10.233.1.0/24")
+	begun := time.Now()
+	simulate(t, p, simulated.New(), "sim-1")
+	p.until("the node is ready", func() bool {
+		c := nodeReady(p)
+		return c != nil && c.Status == corev1.ConditionTrue
+	})
+	t.Logf("ready after %s", time.Since(begun))
+	n := p.node
+	require.Equal(t, "KubeletReady", nodeReady(p).Reason)
+	require.Equal(t, "sim-1", n.Labels[corev1.LabelHostname])
+	require.Equal(t, goruntime.GOARCH, n.Labels[corev1.LabelArchStable])
+	require.Equal(t, "v1.37.2+karve", n.Status.NodeInfo.KubeletVersion)
+	require.Equal(t, "simulated://1", n.Status.NodeInfo.ContainerRuntimeVersion)
+	require.EqualValues(t, 110, n.Status.Capacity.Pods().Value())
+	require.EqualValues(t, goruntime.NumCPU(), n.Status.Allocatable.Cpu().Value())
+	require.NotZero(t, n.Status.DaemonEndpoints.KubeletEndpoint.Port)
+	for _, kind := range []corev1.NodeConditionType{corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure} {
+		require.NotNil(t, condition(n, kind), kind)
+	}
+
+	// Somebody calls the node lost: it says that it is not.
+	p.mu.Lock()
+	lost := p.node.DeepCopy()
+	condition(lost, corev1.NodeReady).Status = corev1.ConditionUnknown
+	p.node = lost
+	p.set("Node", lost)
+	p.mu.Unlock()
+	p.until("the node is ready again", func() bool { return nodeReady(p).Status == corev1.ConditionTrue })
+}
+
+func condition(n *corev1.Node, kind corev1.NodeConditionType) *corev1.NodeCondition {
+	for i := range n.Status.Conditions {
+		if n.Status.Conditions[i].Type == kind {
+			return &n.Status.Conditions[i]
+		}
+	}
+	return nil
+}
+
+func TestSimulatedPods(t *testing.T) {
+	p, rt := newPlane(t, "10.233.2.0/24"), simulated.New()
+	simulate(t, p, rt, "sim-2")
+	const pods = 100
+	for i := range pods {
+		p.create(pod(fmt.Sprintf("pod-%d", i), corev1.Container{}))
+	}
+	for i := range pods {
+		p.wait(fmt.Sprintf("pod-%d", i), "running", running)
+	}
+	rt.Exit(idOf(p.wait("pod-7", "running", running)), 1)
+	p.wait("pod-7", "restarted", restarted(1))
+	for i := range pods {
+		p.delete(fmt.Sprintf("pod-%d", i), 1)
+	}
+	for i := range pods {
+		p.wait(fmt.Sprintf("pod-%d", i), "gone", gone)
+	}
+}

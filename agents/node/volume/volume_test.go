@@ -1,0 +1,158 @@
+package volume
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"karve.dev/karve/agents/node/podfield"
+)
+
+// objects holds ConfigMaps by name.
+type objects map[string]map[string]string
+
+func (o objects) ConfigMap(_, name string) *corev1.ConfigMap {
+	if data, ok := o[name]; ok {
+		return &corev1.ConfigMap{Data: data}
+	}
+	return nil
+}
+
+func (o objects) Secret(string, string) *corev1.Secret { return nil }
+
+func testPod(source corev1.VolumeSource) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "pod", UID: "uid"},
+		Spec:       corev1.PodSpec{Volumes: []corev1.Volume{{Name: "v", VolumeSource: source}}},
+	}
+}
+
+func fromConfigMap(name string, items ...corev1.KeyToPath) corev1.VolumeSource {
+	return corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}, Items: items}}
+}
+
+func read(t *testing.T, path string) string {
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(data)
+}
+
+func names(t *testing.T, dir string) (visible []string) {
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), "..") {
+			visible = append(visible, e.Name())
+		}
+	}
+	return visible
+}
+
+func TestContentIsSwappedAsAWhole(t *testing.T) {
+	have := objects{"cm": {"a": "1", "b": "1"}}
+	m := New(t.TempDir(), have, nil)
+	pod := testPod(fromConfigMap("cm"))
+	prepare := func() string {
+		out, err := m.Prepare(context.Background(), pod, &podfield.Facts{})
+		require.NoError(t, err)
+		return out.Paths["v"]
+	}
+	dir := prepare()
+	require.Equal(t, []string{"a", "b"}, names(t, dir))
+	before, err := os.Readlink(filepath.Join(dir, dataLink))
+	require.NoError(t, err)
+	prepare()
+	same, err := os.Readlink(filepath.Join(dir, dataLink))
+	require.NoError(t, err)
+	require.Equal(t, before, same, "what has not changed is not written")
+
+	open, err := os.Open(filepath.Join(dir, dataLink))
+	require.NoError(t, err)
+	defer open.Close()
+	have["cm"] = map[string]string{"b": "2", "c": "2"}
+	prepare()
+	require.Equal(t, []string{"b", "c"}, names(t, dir))
+	require.Equal(t, "2", read(t, filepath.Join(dir, "b")))
+	require.NoDirExists(t, filepath.Join(dir, before))
+
+	require.NoError(t, m.Teardown("uid"))
+	require.NoDirExists(t, filepath.Dir(filepath.Dir(dir)))
+	require.NoError(t, m.Teardown("uid"))
+}
+
+func TestItemsAndWhatIsMissing(t *testing.T) {
+	m := New(t.TempDir(), objects{"cm": {"a": "1"}}, nil)
+	mode := int32(0o400)
+	pod := testPod(fromConfigMap("cm", corev1.KeyToPath{Key: "a", Path: "deep/er/file", Mode: &mode}))
+	out, err := m.Prepare(context.Background(), pod, &podfield.Facts{})
+	require.NoError(t, err)
+	path := filepath.Join(out.Paths["v"], "deep", "er", "file")
+	require.Equal(t, "1", read(t, path))
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o400), info.Mode().Perm())
+
+	for name, source := range map[string]corev1.VolumeSource{
+		`configmap "none" not found`:                   fromConfigMap("none"),
+		"references non-existent config key: b":        fromConfigMap("cm", corev1.KeyToPath{Key: "b", Path: "b"}),
+		`invalid path "../escape"`:                     fromConfigMap("cm", corev1.KeyToPath{Key: "a", Path: "../escape"}),
+		"this kind of volume is not supported yet":     {RBD: &corev1.RBDVolumeSource{}},
+		"hostPath type check failed: /dev/null is not": {HostPath: &corev1.HostPathVolumeSource{Path: "/dev/null", Type: ptr(corev1.HostPathDirectory)}},
+	} {
+		_, err := m.Prepare(context.Background(), testPod(source), &podfield.Facts{})
+		require.ErrorContains(t, err, name)
+	}
+	source := fromConfigMap("none")
+	source.ConfigMap.Optional = ptr(true)
+	_, err = m.Prepare(context.Background(), testPod(source), &podfield.Facts{})
+	require.NoError(t, err)
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestTokensAreRenewedBeforeTheyExpire(t *testing.T) {
+	issued := 0
+	tokens := newTokenCache(func(context.Context, *corev1.Pod, *corev1.ServiceAccountTokenProjection) (string, time.Time, error) {
+		issued++
+		return "token", time.Now().Add(time.Hour), nil
+	})
+	pod := testPod(corev1.VolumeSource{})
+	for range 3 {
+		_, refresh, err := tokens.get(context.Background(), pod, "v", &corev1.ServiceAccountTokenProjection{Path: "token"})
+		require.NoError(t, err)
+		require.WithinDuration(t, time.Now().Add(48*time.Minute), refresh, time.Minute)
+	}
+	require.Equal(t, 1, issued)
+	tokens.forget("uid")
+	require.Empty(t, tokens.byKey)
+}
+
+func TestSubPathStaysInItsVolume(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	outside, volume := t.TempDir(), t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o600))
+	require.NoError(t, os.Symlink(outside, filepath.Join(volume, "escape")))
+	require.NoError(t, os.WriteFile(filepath.Join(volume, "file"), []byte("mine"), 0o600))
+	m := New(t.TempDir(), nil, nil)
+	defer func() { require.NoError(t, m.Teardown("uid")) }()
+	for _, path := range []string{"escape", "escape/secret", "../" + filepath.Base(outside)} {
+		_, err := m.SubPath("uid", "c", 0, volume, path)
+		require.Error(t, err, path)
+	}
+	path, err := m.SubPath("uid", "c", 0, volume, "file")
+	require.NoError(t, err)
+	require.Equal(t, "mine", read(t, path))
+	path, err = m.SubPath("uid", "c", 1, volume, "new/folder")
+	require.NoError(t, err)
+	require.DirExists(t, path)
+	require.DirExists(t, filepath.Join(volume, "new", "folder"))
+}
