@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -134,6 +135,10 @@ func (s *Server) logs(req *agentv1.LogsRequest, stream grpc.ServerStreamingServe
 	}
 	opts, err := logOptions(req, c.TTY)
 	if err != nil {
+		return err
+	}
+	// Headers say that there is a log, even when it stays empty.
+	if err := stream.SendHeader(metadata.MD{}); err != nil {
 		return err
 	}
 	out := &logWriter{stream: stream, left: -1}

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -60,6 +61,10 @@ func (s *Server) session(stream execStream, run func(context.Context, *runtime.C
 	}
 	c, err := s.running(start.GetPod())
 	if err != nil {
+		return err
+	}
+	// Headers say that the session is accepted, even when the command stays silent.
+	if err := stream.SendHeader(metadata.MD{}); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(stream.Context())
