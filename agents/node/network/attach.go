@@ -26,6 +26,9 @@ func (n *Network) Attach(ctx context.Context, sandbox string, pid int, addr neti
 		return fmt.Errorf("open the network of process %d: %w", pid, err)
 	}
 	defer ns.Close()
+	if err := mustDiffer(ns, pid); err != nil {
+		return err
+	}
 	host, err := n.addPair(nl, bridge, ns, hostInterface(sandbox), mtu, addr)
 	if err != nil {
 		return err
@@ -39,6 +42,19 @@ func (n *Network) Attach(ctx context.Context, sandbox string, pid int, addr neti
 	}
 	if err := nl.LinkSetUp(host); err != nil {
 		return fmt.Errorf("bring up %s: %w", host.Attrs().Name, err)
+	}
+	return nil
+}
+
+// mustDiffer guards the host: whatever goes wrong, its own interfaces are never taken for a pod's.
+func mustDiffer(ns netns.NsHandle, pid int) error {
+	own, err := netns.Get()
+	if err != nil {
+		return fmt.Errorf("open the host's network: %w", err)
+	}
+	defer own.Close()
+	if own.Equal(ns) {
+		return fmt.Errorf("process %d has no network of its own", pid)
 	}
 	return nil
 }

@@ -8,9 +8,13 @@ import (
 )
 
 func (r *Runtime) sandboxConfig(spec runtime.SandboxSpec) (*container.Config, *container.HostConfig) {
-	config := &container.Config{Image: r.pause.Name, Hostname: spec.Hostname, Labels: spec.Labels()}
+	config := &container.Config{
+		Image: r.pause.Name, Hostname: spec.Hostname, Labels: spec.Labels(),
+		// The sandbox gets a network namespace, but the engine does nothing in it: that halves the time of its start
+		// (network mode "none" makes the engine run a copy of itself in a hook, and write to its database).
+		NetworkDisabled: true,
+	}
 	host := &container.HostConfig{
-		NetworkMode: "none",
 		IpcMode:     container.IPCModeShareable,
 		LogConfig:   container.LogConfig{Type: "none"},
 		SecurityOpt: []string{"no-new-privileges"},
@@ -20,7 +24,7 @@ func (r *Runtime) sandboxConfig(spec runtime.SandboxSpec) (*container.Config, *c
 	}
 	if spec.HostNetwork {
 		host.NetworkMode = "host"
-		config.Hostname = "" // the host's own
+		config.Hostname, config.NetworkDisabled = "", false // the host's own
 	}
 	if spec.HostIPC {
 		host.IpcMode = container.IPCModeHost
