@@ -221,13 +221,15 @@ func pkiOf(t testing.TB, c *identity.Cluster) *pki {
 
 func (k *pki) adminPEM() (cert, key []byte) { return k.admin.CertPEM, k.admin.KeyPEM }
 
+var gatewayUser = identity.User{Name: identity.UserGateway}
+
 // serve runs a gateway over TLS until the test ends and returns its URL.
 func serve(t testing.TB, api *transport.Server, keys *pki, change ...func(*gateway.Config)) string {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	cfg := gateway.Config{
-		API: api.Conn(identity.User{Name: identity.UserGateway}),
+		API: api.Conn(gatewayUser),
 		TLS: keys.cluster.ServerTLS(identity.Spec{CommonName: "karve-gateway", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}}),
 	}
 	for _, c := range change {
