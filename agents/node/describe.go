@@ -38,9 +38,6 @@ func (a *Agent) describe() *corev1.Node {
 	for _, p := range machine.Pressures(a.cfg.DataDir) {
 		node.Status.Conditions = append(node.Status.Conditions, corev1.NodeCondition{Type: p.Kind, Status: status(p.Short), Reason: p.Reason, Message: p.Message})
 	}
-	node.Status.Conditions = append(node.Status.Conditions, corev1.NodeCondition{
-		Type: corev1.NodeReady, Status: corev1.ConditionFalse, Reason: "KubeletNotReady", Message: errNoContact.Error() + "\n" + errNoCIDR.Error(),
-	})
 	return node
 }
 

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -29,21 +30,22 @@ import (
 // appImage is the image that pods in these tests run.
 const appImage = "karve-nodetest-app:latest"
 
-var buildApp = sync.OnceValue(func() error {
+// buildApp makes the image's file system.
+var buildApp = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "app")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "app")
 	cmd := exec.Command("go", "build", "-o", path, "testdata/app/main.go")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return &exec.Error{Name: string(out), Err: err}
+		return nil, fmt.Errorf("%w: %s", err, out)
 	}
 	program, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
@@ -52,21 +54,27 @@ var buildApp = sync.OnceValue(func() error {
 	}
 	_ = w.WriteHeader(&tar.Header{Name: "app", Mode: 0o755, Size: int64(len(program))})
 	_, _ = w.Write(program)
-	_ = w.Close()
-	cli, err := client.New(client.WithHostFromEnv())
-	if err != nil {
-		return err
+	return archive.Bytes(), w.Close()
+})
+
+// importApp puts the image on an engine.
+func importApp(t testing.TB, cli *client.Client) {
+	archive, err := buildApp()
+	require.NoError(t, err)
+	if _, err := cli.ImageInspect(context.Background(), appImage); err == nil && imported {
+		return
 	}
-	defer cli.Close()
-	res, err := cli.ImageImport(context.Background(), client.ImageImportSource{Source: &archive, SourceName: "-"}, appImage,
+	res, err := cli.ImageImport(context.Background(), client.ImageImportSource{Source: bytes.NewReader(archive), SourceName: "-"}, appImage,
 		client.ImageImportOptions{Changes: []string{`ENTRYPOINT ["/app"]`}})
-	if err != nil {
-		return err
-	}
+	require.NoError(t, err)
 	defer res.Close()
 	_, err = io.Copy(io.Discard, res)
-	return err
-})
+	require.NoError(t, err)
+	imported = true
+}
+
+// imported is true once this run has made the image, which an earlier run may have left in another version.
+var imported bool
 
 // world is a node on the real engine, with a plane above it.
 type world struct {
@@ -84,19 +92,25 @@ type world struct {
 
 const nodeName = "n1"
 
+// newWorld starts a node with the podCIDR 10.232.<third>.0/24 on the machine's engine.
 func newWorld(t testing.TB, third int) *world {
+	t.Helper()
+	return newWorldOn(t, third, client.DefaultDockerHost)
+}
+
+func newWorldOn(t testing.TB, third int, engine string) *world {
 	t.Helper()
 	if testing.Short() || os.Getuid() != 0 {
 		t.Skip("needs root and a Docker Engine")
 	}
-	rt, err := docker.New(docker.Config{})
+	rt, err := docker.New(docker.Config{Host: engine})
 	require.NoError(t, err)
 	if _, err := rt.Info(context.Background()); err != nil {
 		t.Skip("needs a Docker Engine: ", err)
 	}
-	require.NoError(t, buildApp())
-	cli, err := client.New(client.WithHostFromEnv())
+	cli, err := client.New(client.WithHost(engine))
 	require.NoError(t, err)
+	importApp(t, cli)
 	w := &world{
 		plane: newPlane(t, "10.232."+strconv.Itoa(third)+".0/24"), t: t, rt: rt, cli: cli,
 		cluster: "nodetest" + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(third), dataDir: t.TempDir(), stop: func() {},

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"karve.dev/karve/agents/node/machine"
+	"karve.dev/karve/agents/node/report"
 	"karve.dev/karve/agents/node/runtime"
 )
 
@@ -83,6 +84,12 @@ func (a *Agent) setReady() {
 	a.ready.mu.Lock()
 	defer a.ready.mu.Unlock()
 	if err := errors.Join(a.ready.engine, a.ready.network); err != nil {
+		// An agent that has just started does not know yet. A node that was Ready stays so: taking its pods out of their
+		// Services for that moment would be a disruption at every restart.
+		starting := errors.Is(err, errNoContact) || errors.Is(err, errNoCIDR)
+		if known := a.node.Current(); starting && (known == nil || report.IsReady(known)) {
+			return
+		}
 		a.node.SetCondition(corev1.NodeReady, corev1.ConditionFalse, "KubeletNotReady", err.Error())
 		return
 	}

@@ -119,7 +119,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 // checks are what /readyz and /livez show.
 func (s *Server) checks() []server.Check {
 	return []server.Check{
-		{Name: "store", Run: func(ctx context.Context) error {
+		{Name: "etcd", Run: func(ctx context.Context) error {
 			_, err := s.config.Store.Revision(ctx)
 			return err
 		}},

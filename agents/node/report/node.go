@@ -170,6 +170,12 @@ func newer(a, b string) bool {
 func (n *Node) register(ctx context.Context, want *corev1.Node) (*corev1.Node, error) {
 	node := want.DeepCopy()
 	node.Status = merge(&corev1.NodeStatus{}, &want.Status, metav1.Now())
+	if condition(&node.Status, corev1.NodeReady) == nil {
+		node.Status.Conditions = append(node.Status.Conditions, corev1.NodeCondition{
+			Type: corev1.NodeReady, Status: corev1.ConditionFalse, Reason: "KubeletNotReady", Message: "the node's agent has just started",
+			LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now(),
+		})
+	}
 	err := n.client.Create(ctx, node)
 	if err == nil {
 		n.log.Info("registered")
@@ -192,6 +198,12 @@ func (n *Node) register(ctx context.Context, want *corev1.Node) (*corev1.Node, e
 		}
 	}
 	return node, nil
+}
+
+// IsReady says whether a node's Ready condition is True.
+func IsReady(node *corev1.Node) bool {
+	c := condition(&node.Status, corev1.NodeReady)
+	return c != nil && c.Status == corev1.ConditionTrue
 }
 
 // merge returns the status to store: what the agent knows, over what others wrote. Times of conditions move only when

@@ -132,6 +132,9 @@ func (s *starting) launchContainer(ctx context.Context, id string, meta *runtime
 	running, err := s.pool.cfg.Runtime.Start(ctx, id)
 	release()
 	var fault *runtime.StartError
+	if errors.As(err, &fault) && !s.sandboxRuns(ctx, meta.Sandbox) {
+		return fmt.Errorf("%w: %w", errSandbox, err)
+	}
 	if errors.As(err, &fault) {
 		s.emit(corev1.EventTypeWarning, "Failed", "Error: %v", fault)
 		s.mu.Lock()
@@ -148,6 +151,24 @@ func (s *starting) launchContainer(ctx context.Context, id string, meta *runtime
 	s.emit(corev1.EventTypeNormal, "Started", "Container started")
 	s.kick()
 	return s.postStart(ctx, &running)
+}
+
+// sandboxRuns tells a container that is at fault from one whose sandbox has ended under it.
+func (s *starting) sandboxRuns(ctx context.Context, id string) bool {
+	c, err := s.pool.cfg.Runtime.Inspect(ctx, id)
+	switch {
+	case errors.Is(err, runtime.ErrNotFound):
+		s.worker.mu.Lock()
+		s.lost(id)
+		s.worker.mu.Unlock()
+		return false
+	case err != nil:
+		return false
+	}
+	s.worker.mu.Lock()
+	s.observe(c)
+	s.worker.mu.Unlock()
+	return c.State == runtime.Running
 }
 
 // postStart runs the container's hook; a failure costs it its life.

@@ -73,8 +73,25 @@ func (w *worker) setPod(pod *corev1.Pod) {
 	w.stale = w.stale || !maps.Equal(w.pod.Labels, pod.Labels) || !maps.Equal(w.pod.Annotations, pod.Annotations)
 	w.pod = pod
 	w.obs.Gone = false
+	// Others may have written conditions that are the node's to decide, as while it was thought dead: say it again.
+	if drifted(&pod.Status, &w.obs.Previous) {
+		w.reported = nil
+	}
 	w.mu.Unlock()
 	w.kick()
+}
+
+// drifted says whether what is stored of a pod contradicts what the node has reported of it. The same report again
+// costs nothing where it has only not arrived yet.
+func drifted(stored, reported *corev1.PodStatus) bool {
+	for _, mine := range reported.Conditions {
+		for _, theirs := range stored.Conditions {
+			if mine.Type == theirs.Type && mine.Status != theirs.Status {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (w *worker) setGone() {

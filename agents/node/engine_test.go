@@ -1,0 +1,81 @@
+package node_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/client"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// engine is a Docker Engine of the test's own, which it may kill.
+type engine struct {
+	t    testing.TB
+	dir  string
+	host string
+	cmd  *exec.Cmd
+}
+
+func newEngine(t testing.TB) *engine {
+	if _, err := exec.LookPath("dockerd"); err != nil || os.Getuid() != 0 || testing.Short() {
+		t.Skip("needs root and dockerd")
+	}
+	dir, err := os.MkdirTemp("", "engine") // short: socket paths have a bound
+	require.NoError(t, err)
+	e := &engine{t: t, dir: dir, host: "unix://" + filepath.Join(dir, "d.sock")}
+	t.Cleanup(func() {
+		e.kill(os.Interrupt)
+		_ = os.RemoveAll(dir)
+	})
+	e.start()
+	return e
+}
+
+func (e *engine) start() {
+	e.cmd = exec.Command("dockerd", "--data-root", filepath.Join(e.dir, "data"), "--exec-root", filepath.Join(e.dir, "exec"),
+		"--pidfile", filepath.Join(e.dir, "pid"), "-H", e.host, "--iptables=false", "--bridge=none")
+	require.NoError(e.t, e.cmd.Start())
+	cli, err := client.New(client.WithHost(e.host))
+	require.NoError(e.t, err)
+	defer cli.Close()
+	require.Eventually(e.t, func() bool {
+		_, err := cli.Ping(e.t.Context(), client.PingOptions{})
+		return err == nil
+	}, time.Minute, 20*time.Millisecond, "the engine does not come up")
+}
+
+func (e *engine) kill(sig os.Signal) {
+	_ = e.cmd.Process.Signal(sig)
+	_ = e.cmd.Wait()
+	_ = os.Remove(filepath.Join(e.dir, "pid"))
+}
+
+func TestEngineRestarts(t *testing.T) {
+	e := newEngine(t)
+	w := newWorldOn(t, 10, e.host)
+	w.create(pod("web", corev1.Container{}))
+	p := w.wait("web", "running", running)
+	address := p.Status.PodIP
+
+	// The engine takes its containers along.
+	e.kill(os.Interrupt)
+	w.until("the node is not ready", func() bool {
+		c := nodeReady(w.plane)
+		return c != nil && c.Status == corev1.ConditionFalse
+	})
+	e.start()
+	w.until("the node is ready", func() bool { return nodeReady(w.plane).Status == corev1.ConditionTrue })
+	p = w.wait("web", "back", restarted(1))
+	require.Equal(t, address, p.Status.PodIP)
+	require.Contains(t, ask(t, p.Status.PodIP), "web")
+
+	// The engine is killed; its containers live on, and die when it comes back.
+	e.kill(os.Kill)
+	e.start()
+	w.wait("web", "back", func(p *corev1.Pod) bool { return running(p) && p.Status.ContainerStatuses[0].RestartCount >= 2 })
+	require.Contains(t, ask(t, address), "web")
+}
