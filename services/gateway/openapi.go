@@ -27,7 +27,9 @@ func (g *Gateway) serveOpenAPI(w *response, r *http.Request, ctx context.Context
 		plain(w, http.StatusNotFound, notFound)
 		return
 	}
-	if !acceptsJSON(r.Header.Get("Accept")) {
+	accept := r.Header.Get("Accept")
+	protobuf := req.Major == 2 && wantsOpenAPIv2Protobuf(accept)
+	if !protobuf && !acceptsJSON(accept) {
 		g.fail(w, r, errNotAcceptable)
 		return
 	}
@@ -47,10 +49,20 @@ func (g *Gateway) serveOpenAPI(w *response, r *http.Request, ctx context.Context
 		h["Cache-Control"] = []string{"public, immutable"}
 		h["Expires"] = []string{time.Now().AddDate(1, 0, 0).UTC().Format(http.TimeFormat)}
 	}
+	if protobuf {
+		etag += "-protobuf"
+	}
 	if etag != "" && notModified(w, r, `"`+etag+`"`) {
 		return
 	}
 	b := body{contentType: contentTypeHeaders[media.JSON], code: http.StatusOK, data: res.GetDocument()}
+	if protobuf {
+		if b.data, err = openAPIv2(b.data); err != nil {
+			g.fail(w, r, err)
+			return
+		}
+		b.contentType = []string{openAPIv2ProtobufDots}
+	}
 	b.write(w, r)
 }
 
