@@ -12,7 +12,7 @@ import (
 // The media types under which clients ask for the OpenAPI v2 document as protobuf: kubectl knows no other form of it.
 // The second is how the answer names it: the first is no valid media type.
 const (
-	openAPIv2Protobuf      = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+	openAPIv2Protobuf     = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 	openAPIv2ProtobufDots = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 )
 
