@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,7 +30,10 @@ func newEngine(t testing.TB) *engine {
 	e := &engine{t: t, dir: dir, host: "unix://" + filepath.Join(dir, "d.sock")}
 	t.Cleanup(func() {
 		e.kill(os.Interrupt)
-		_ = os.RemoveAll(dir)
+		for syscall.Unmount(filepath.Join(dir, "data"), syscall.MNT_DETACH) == nil {
+			continue // a killed engine leaves its folder mounted
+		}
+		require.NoError(t, os.RemoveAll(dir))
 	})
 	e.start()
 	return e
@@ -51,7 +55,9 @@ func (e *engine) start() {
 func (e *engine) kill(sig os.Signal) {
 	_ = e.cmd.Process.Signal(sig)
 	_ = e.cmd.Wait()
+	// A killed engine leaves these behind, and may take the zombie of its helper for a living one.
 	_ = os.Remove(filepath.Join(e.dir, "pid"))
+	_ = os.Remove(filepath.Join(e.dir, "exec", "containerd", "containerd.pid"))
 }
 
 func TestEngineRestarts(t *testing.T) {
