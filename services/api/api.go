@@ -24,6 +24,7 @@ import (
 	"karve.dev/karve/services/api/authn"
 	"karve.dev/karve/services/api/authz"
 	"karve.dev/karve/services/api/encryption"
+	"karve.dev/karve/services/api/managedfields"
 	"karve.dev/karve/services/api/node"
 	"karve.dev/karve/services/api/server"
 	"karve.dev/karve/services/api/watch"
@@ -84,6 +85,7 @@ func (s *Server) newResources() error {
 		Store: s.config.Store, Cache: s.cache, Kinds: s.config.Kinds, Authorizer: s.authz,
 		Admission: func(r admission.Reader) admission.Chain { return append(admission.Default(r), s.authz.Admission()) },
 		Hooks:     map[schema.GroupKind]server.Hook{{Kind: "Service"}: allocator},
+		Fields:    &managedfields.Tracker{},
 		Tokens:    s.config.Tokens, ReviewToken: s.authn.ReviewToken, RulesFor: s.authz.RulesFor, Log: s.config.Log,
 	})
 	return err

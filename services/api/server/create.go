@@ -32,6 +32,7 @@ func (s *Server) Create(ctx context.Context, req *apiv1.CreateRequest) (*apiv1.R
 	if r.collection == nil {
 		return s.createVirtual(ctx, r, req)
 	}
+	r.manager = req.GetOptions().GetFieldManager()
 	obj, err := r.decodeNew(req)
 	if err != nil {
 		return nil, err
@@ -63,13 +64,17 @@ func (r *request) decodeNew(req *apiv1.CreateRequest) (registry.Object, error) {
 	if obj.GetResourceVersion() != "" {
 		return nil, apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
 	}
+	return withoutSystemFields(obj), nil
+}
+
+// withoutSystemFields empties what only the server sets.
+func withoutSystemFields(obj registry.Object) registry.Object {
 	obj.SetUID("")
 	obj.SetCreationTimestamp(metav1.Time{})
 	obj.SetDeletionTimestamp(nil)
 	obj.SetDeletionGracePeriodSeconds(nil)
 	obj.SetSelfLink("")
-	obj.SetManagedFields(nil)
-	return obj, nil
+	return obj
 }
 
 // matchNamespace puts obj into the namespace of the request; one that says otherwise is refused.
@@ -116,6 +121,7 @@ func generated(base string) string {
 func (s *Server) insert(ctx context.Context, r *request, obj registry.Object, dryRun bool) (item, error) {
 	r.name = obj.GetName()
 	r.Default(obj)
+	s.recordCreate(ctx, r, obj)
 	attrs := &admission.Attributes{
 		Operation: admission.Create, Kind: r.Kind, Namespace: r.namespace, Name: r.name, Object: obj, User: r.user, DryRun: dryRun,
 	}
@@ -151,7 +157,7 @@ func (s *Server) put(ctx context.Context, r *request, obj registry.Object, dryRu
 		if err != nil {
 			return item{}, err
 		}
-		value, err := codec.Encode(r.GroupVersionKind, obj)
+		value, err := codec.Encode(r.StorageKind(), obj)
 		if err != nil {
 			return item{}, apierrors.NewInternalError(err)
 		}
@@ -180,7 +186,7 @@ func (s *Server) insertDry(ctx context.Context, r *request, obj registry.Object)
 	if _, err := s.plan(ctx, r, obj, nil); err != nil {
 		return item{}, err
 	}
-	value, err := codec.Encode(r.GroupVersionKind, obj)
+	value, err := codec.Encode(r.StorageKind(), obj)
 	return item{value: value, obj: obj}, err
 }
 

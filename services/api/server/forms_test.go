@@ -65,7 +65,7 @@ func TestMetadataOnly(t *testing.T) {
 		}
 		require.Equal(t, "a", partial.Name)
 		require.Equal(t, partial.ResourceVersion, all.Items[0].ResourceVersion)
-		require.NotContains(t, string(list.Object.Data), "containers")
+		require.NotContains(t, string(list.Object.Data), `"containers"`)
 	}
 }
 

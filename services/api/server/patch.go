@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	sigsjson "sigs.k8s.io/json"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	"karve.dev/karve/services/api/codec"
@@ -29,6 +28,13 @@ func (s *Server) Patch(ctx context.Context, req *apiv1.PatchRequest) (*apiv1.Res
 	}
 	strict, err := strictnessOf(req.GetOptions())
 	if err != nil {
+		return nil, err
+	}
+	r.manager = req.GetOptions().GetFieldManager()
+	if req.GetType() == apiv1.PatchType_PATCH_TYPE_APPLY {
+		return s.apply(ctx, r, req, strict)
+	}
+	if err := r.checkPatch(req.GetType()); err != nil {
 		return nil, err
 	}
 	apply, err := newPatch(req, r.New)
@@ -55,6 +61,15 @@ func (s *Server) Patch(ctx context.Context, req *apiv1.PatchRequest) (*apiv1.Res
 	return r.answer(&done.item, req.GetAs())
 }
 
+// checkPatch refuses strategic merges of custom objects, whose types tell no merge keys.
+func (r *request) checkPatch(t apiv1.PatchType) error {
+	if r.Custom == nil || t != apiv1.PatchType_PATCH_TYPE_STRATEGIC_MERGE {
+		return nil
+	}
+	return unsupportedPatch("the body of the request was in an unknown format - accepted media types include: " +
+		"application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml")
+}
+
 // patchFunc turns an object's JSON into the patched JSON.
 type patchFunc func(original []byte) ([]byte, error)
 
@@ -79,8 +94,6 @@ func newPatch(req *apiv1.PatchRequest, empty func() registry.Object) (patchFunc,
 		return func(original []byte) ([]byte, error) {
 			return strategicpatch.StrategicMergePatch(original, patch, empty())
 		}, nil
-	case apiv1.PatchType_PATCH_TYPE_APPLY:
-		return nil, unsupportedPatch("server-side apply is not supported yet")
 	}
 	return nil, unsupportedPatch("the patch type is not supported")
 }
@@ -139,7 +152,7 @@ func (r *request) patchInto(into, old runtime.Object, gvk schema.GroupVersionKin
 	if err != nil {
 		return apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
 	}
-	found, err := sigsjson.UnmarshalStrict(out, into)
+	found, err := readStrict(out, into)
 	if err == nil && strict == strictUnknown && len(found) > 0 {
 		err = runtime.NewStrictDecodingError(found)
 	}

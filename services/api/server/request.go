@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,6 +24,11 @@ type request struct {
 	warnings                     []string
 	// tryWarnings are those of the newest attempt of a change that may be tried several times.
 	tryWarnings []string
+	// manager is the writer's name as a field manager; applied tells that the object comes with its record.
+	manager string
+	applied bool
+	// part is the subresource that a write of the main object came through.
+	part string
 }
 
 // begin finds the kind that a call names, checks that the reference makes sense for it, and authorizes the verb.
@@ -63,6 +69,9 @@ func (s *Server) authorize(ctx context.Context, attrs authz.Attributes) error {
 
 func (r *request) check(verb string) error {
 	if r.collection == nil && verb != "create" {
+		return apierrors.NewMethodNotSupported(r.groupResource(), verb)
+	}
+	if r.subresource == "" && len(r.Verbs) > 0 && !slices.Contains(r.Verbs, verb) {
 		return apierrors.NewMethodNotSupported(r.groupResource(), verb)
 	}
 	if !r.Namespaced && r.namespace != "" && !(r.Resource == "namespaces" && r.namespace == r.name) {

@@ -74,7 +74,7 @@ func (s *Server) patchScale(ctx context.Context, r *request, req *apiv1.PatchReq
 // rescale writes the replicas of the Scale that want returns, as an update of the object that is scaled.
 func (s *Server) rescale(ctx context.Context, r *request, dryRun bool, as *apiv1.Representation, want func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error)) (*apiv1.Result, error) {
 	main := *r
-	main.subresource = ""
+	main.subresource, main.part = "", "scale"
 	write := writer{prepare: r.PrepareUpdate}
 	done, err := s.modify(ctx, &main, dryRun, func(old registry.Object) (Outcome, error) {
 		scale, err := want(r.scaleOf(old))

@@ -19,6 +19,7 @@ import (
 	"karve.dev/karve/services/api/admission"
 	"karve.dev/karve/services/api/authz"
 	"karve.dev/karve/services/api/codec"
+	"karve.dev/karve/services/api/managedfields"
 	"karve.dev/karve/services/api/registry"
 	"karve.dev/karve/services/api/store"
 	"karve.dev/karve/services/api/watch"
@@ -39,6 +40,16 @@ type Hook interface {
 	Plan(ctx context.Context, obj, old registry.Object) ([]store.Op, error)
 }
 
+// FieldManager keeps the record of who set which fields, in metadata.managedFields of the objects that have one, and
+// merges by it; *managedfields.Tracker is one.
+type FieldManager interface {
+	// Created records the author of a new object, Updated that of the differences between old and obj.
+	Created(w managedfields.Write, obj registry.Object)
+	Updated(w managedfields.Write, obj, old registry.Object)
+	// Apply merges a patch into live, which it may change, and returns the result with its record.
+	Apply(w managedfields.Write, live registry.Object, patch *managedfields.Patch, force bool) (registry.Object, error)
+}
+
 // Config makes a Server; all but Hooks are required.
 type Config struct {
 	Store      store.Store
@@ -47,6 +58,8 @@ type Config struct {
 	Authorizer Authorizer
 	Admission  func(admission.Reader) admission.Chain
 	Hooks      map[schema.GroupKind]Hook
+	// Fields keeps the record of who set what and serves apply.
+	Fields FieldManager
 	// Tokens signs what TokenRequests ask for.
 	Tokens func() (*identity.Tokens, error)
 	// ReviewToken and RulesFor answer reviews.
@@ -74,24 +87,36 @@ type kindSet struct {
 	replaced chan struct{}
 }
 
+func newKindSet(size int) *kindSet {
+	return &kindSet{byKind: make(map[schema.GroupVersionKind]*served, size), replaced: make(chan struct{})}
+}
+
+func (set *kindSet) add(sv *served) {
+	set.byKind[sv.GroupVersionKind] = sv
+	set.order = append(set.order, sv)
+}
+
 // served is one kind with the place where its objects are; collection is nil for kinds that are not stored.
 type served struct {
 	*registry.Kind
 	collection *watch.Collection
 	protobuf   bool
+	forms      forms
+	// life ends when a custom kind is no longer served, or served differently; nil for the other kinds.
+	life context.Context
+	end  context.CancelFunc
 }
 
 // New returns a server for the kinds and adds them to the cache, which its owner runs.
 func New(ctx context.Context, config Config) (*Server, error) {
 	s := &Server{config: config, store: config.Store, cache: config.Cache, log: config.Log, stopping: make(chan struct{})}
-	set := &kindSet{byKind: map[schema.GroupVersionKind]*served{}, replaced: make(chan struct{})}
+	set := newKindSet(len(config.Kinds))
 	for _, k := range config.Kinds {
 		sv, err := s.serve(ctx, k)
 		if err != nil {
 			return nil, err
 		}
-		set.byKind[k.GroupVersionKind] = sv
-		set.order = append(set.order, sv)
+		set.add(sv)
 	}
 	s.kinds.Store(set)
 	s.admission = config.Admission(s)
@@ -99,7 +124,7 @@ func New(ctx context.Context, config Config) (*Server, error) {
 }
 
 func (s *Server) serve(ctx context.Context, k *registry.Kind) (*served, error) {
-	sv := &served{Kind: k, protobuf: codec.HasProtobuf(k.New())}
+	sv := &served{Kind: k, protobuf: codec.HasProtobuf(k.New()), forms: formsOf(k)}
 	if !stored(k) {
 		return sv, nil
 	}

@@ -9,6 +9,7 @@ import (
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	"karve.dev/karve/services/api/admission"
+	"karve.dev/karve/services/api/managedfields"
 	"karve.dev/karve/services/api/registry"
 )
 
@@ -20,6 +21,7 @@ func (s *Server) Update(ctx context.Context, req *apiv1.UpdateRequest) (*apiv1.R
 	if err != nil {
 		return nil, err
 	}
+	r.manager = req.GetOptions().GetFieldManager()
 	if r.subresource == "scale" {
 		return s.updateScale(ctx, r, req)
 	}
@@ -76,7 +78,10 @@ func (s *Server) replace(ctx context.Context, r *request, write writer, obj, old
 	obj.SetResourceVersion(old.GetResourceVersion())
 	keepSystemFields(obj, old)
 	was := old.DeepCopyObject().(registry.Object)
+	claimed := obj.GetManagedFields()
 	write.prepare(obj, old)
+	obj.SetManagedFields(claimed)
+	s.recordUpdate(ctx, r, obj, was)
 	attrs := &admission.Attributes{
 		Operation: admission.Update, Kind: r.Kind, Subresource: r.subresource, Namespace: r.namespace, Name: r.name,
 		Object: obj, Old: was, User: r.user, DryRun: dryRun,
@@ -84,6 +89,7 @@ func (s *Server) replace(ctx context.Context, r *request, write writer, obj, old
 	if err := s.admission.Admit(ctx, attrs); err != nil {
 		return Outcome{}, err
 	}
+	managedfields.Settle(obj, was)
 	if err := r.validateUpdate(obj, was, write.validate); err != nil {
 		return Outcome{}, err
 	}

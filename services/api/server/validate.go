@@ -39,7 +39,6 @@ func (r *request) validateUpdate(obj, old registry.Object, part func(obj, old re
 // keepSystemFields gives obj the metadata that clients do not set.
 func keepSystemFields(obj, old registry.Object) {
 	obj.SetGeneration(old.GetGeneration())
-	obj.SetManagedFields(old.GetManagedFields())
 	obj.SetSelfLink("")
 	if obj.GetUID() == "" {
 		obj.SetUID(old.GetUID())

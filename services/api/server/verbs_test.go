@@ -191,7 +191,7 @@ func TestPatches(t *testing.T) {
 		{apiv1.PatchType_PATCH_TYPE_JSON, `{"op":"add"}`, nil, apierrors.IsBadRequest, ""},
 		{apiv1.PatchType_PATCH_TYPE_JSON, `[{"op":"remove","path":"/nope"}]`, nil, apierrors.IsInvalid, "the server rejected our request due to an error in our request"},
 		{apiv1.PatchType_PATCH_TYPE_MERGE, `{"metadata":{"name":"other"}}`, nil, apierrors.IsBadRequest, "does not match"},
-		{apiv1.PatchType_PATCH_TYPE_APPLY, `{}`, nil, apierrors.IsUnsupportedMediaType, "server-side apply"},
+		{apiv1.PatchType_PATCH_TYPE_APPLY, `{}`, nil, apierrors.IsInvalid, "fieldManager: Required value: is required for apply patch"},
 	} {
 		_, err := w.rpc.Patch(w.ctx, &apiv1.PatchRequest{Ref: refTo("Pod", "p", ""), Type: bad.kind, Patch: []byte(bad.patch), Options: bad.options})
 		err = apierr.FromGRPC(err)
