@@ -62,7 +62,6 @@ func newDaemon(ctx context.Context, dir cluster.Dir, settings cluster.Settings, 
 	return d, nil
 }
 
-
 // open gets what takes time, all at once: the keys, the store, the engine.
 func (d *daemon) open(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
