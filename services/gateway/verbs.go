@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"context"
+
+	"google.golang.org/grpc/metadata"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
@@ -55,7 +58,7 @@ func (g *Gateway) update(c *call) (*apiv1.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return g.resources.Update(c.ctx, &apiv1.UpdateRequest{Ref: c.ref(), Object: obj, Options: options, As: c.as})
+	return g.resources.Update(c.writer(options), &apiv1.UpdateRequest{Ref: c.ref(), Object: obj, Options: options, As: c.as})
 }
 
 func (g *Gateway) patch(c *call) (*apiv1.Result, error) {
@@ -67,7 +70,19 @@ func (g *Gateway) patch(c *call) (*apiv1.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return g.resources.Patch(c.ctx, &apiv1.PatchRequest{Ref: c.ref(), Type: t, Patch: c.body, Options: options, Force: isTrue(c.query, "force"), As: c.as})
+	return g.resources.Patch(c.writer(options), &apiv1.PatchRequest{Ref: c.ref(), Type: t, Patch: c.body, Options: options, Force: isTrue(c.query, "force"), As: c.as})
+}
+
+// keyRemoteAgent tells the API who writes when the client does not name itself as a field manager.
+const keyRemoteAgent = "x-remote-user-agent"
+
+// writer returns the context of a change of an object that may have a record of who set what.
+func (c *call) writer(options *apiv1.WriteOptions) context.Context {
+	agent := c.r.Header.Get("User-Agent")
+	if options.GetFieldManager() != "" || agent == "" || !printable(agent) {
+		return c.ctx
+	}
+	return metadata.AppendToOutgoingContext(c.ctx, keyRemoteAgent, agent)
 }
 
 func (g *Gateway) delete(c *call) (*apiv1.Result, error) {
