@@ -93,6 +93,7 @@ func (a *Agent) setReady() {
 		a.node.SetCondition(corev1.NodeReady, corev1.ConditionFalse, "KubeletNotReady", err.Error())
 		return
 	}
+	a.readyOnce.Do(func() { close(a.isReady) })
 	a.node.SetCondition(corev1.NodeReady, corev1.ConditionTrue, "KubeletReady", "kubelet is posting ready status")
 }
 

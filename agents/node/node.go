@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -96,8 +97,20 @@ type Agent struct {
 	node    *report.Node
 
 	ready     readiness
+	readyOnce sync.Once
+	isReady   chan struct{} // closed when the node can run pods for the first time
 	podCIDR   chan netip.Prefix // the newest, at most one waiting
 	imagesGot chan struct{}     // the engine's images have changed
+}
+
+// WaitReady blocks until the engine has answered and the node's network is up.
+func (a *Agent) WaitReady(ctx context.Context) error {
+	select {
+	case <-a.isReady:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // New returns an agent. It listens already, so that its port is known; Run does the rest.
@@ -127,7 +140,7 @@ func New(cfg Config) (*Agent, error) {
 		cfg: cfg, owner: runtime.Owner{Cluster: cfg.Cluster, Node: cfg.NodeName}, lis: lis,
 		log:    cfg.Log.Named("node").With(zap.String("node", cfg.NodeName)),
 		images: image.New(cfg.Runtime), probes: probe.New(), objects: session.NewObjects(),
-		podCIDR: make(chan netip.Prefix, 1), imagesGot: make(chan struct{}, 1),
+		podCIDR: make(chan netip.Prefix, 1), imagesGot: make(chan struct{}, 1), isReady: make(chan struct{}),
 	}
 	a.network = network.New(network.Config{Cluster: cfg.Cluster, Node: cfg.NodeName, ClusterCIDRs: cfg.ClusterCIDRs, MTU: cfg.MTU})
 	if _, pretends := cfg.Runtime.(runtime.Simulation); pretends {

@@ -26,14 +26,16 @@ func (d *daemon) wireAgents() error {
 	for _, name := range d.nodeNames {
 		m := d.member(nodeUser(name))
 		balancer, err := m.addProxy(name, d.settings)
-		if err == nil {
-			err = m.addNode(name, d.settings, nodeOptions{
-				dataDir: d.dir.Node(name), health: m.conn, runtime: d.runtime, tls: agentTLS(d.identity.ServerTLS(agentSpec(name))), dataplane: balancer.Backend(),
-			})
-		}
 		if err != nil {
 			return fmt.Errorf("node %s: %w", name, err)
 		}
+		agent, err := m.addNode(name, d.settings, nodeOptions{
+			dataDir: d.dir.Node(name), health: m.conn, runtime: d.runtime, tls: agentTLS(d.identity.ServerTLS(agentSpec(name))), dataplane: balancer.Backend(),
+		})
+		if err != nil {
+			return fmt.Errorf("node %s: %w", name, err)
+		}
+		d.agents = append(d.agents, agent)
 	}
 	return nil
 }
@@ -62,7 +64,7 @@ type nodeOptions struct {
 }
 
 // addNode adds a node's node agent to the process.
-func (m *member) addNode(name string, s cluster.Settings, o nodeOptions) error {
+func (m *member) addNode(name string, s cluster.Settings, o nodeOptions) (*node.Agent, error) {
 	labels := map[string]string{}
 	if o.dataplane != "" {
 		labels[dataplaneLabel] = o.dataplane
@@ -74,10 +76,10 @@ func (m *member) addNode(name string, s cluster.Settings, o nodeOptions) error {
 		ClusterDNS: []string{serviceAddr(s, 10).String()},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	m.group.Add(process.Component{Name: "node agent of " + name, Run: agent.Run, Background: true})
-	return nil
+	m.group.Add(process.Component{Name: "node agent of " + name, Run: agent.Run, WaitReady: agent.WaitReady, Background: true})
+	return agent, nil
 }
 
 // agentSpec is the certificate that an agent serves with: the API checks it for the node's name.

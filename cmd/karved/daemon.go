@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 
+	"karve.dev/karve/agents/node"
 	"karve.dev/karve/agents/node/runtime/docker"
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/cluster"
@@ -40,6 +41,7 @@ type daemon struct {
 	api       *api.Server
 	nodes     *nodeDialer
 	server    *transport.Server
+	agents    []*node.Agent
 	// informers is shared by all services of the process, so that each kind is held once.
 	informers *informer.Set
 }
@@ -149,20 +151,47 @@ func (d *daemon) wireServices() error {
 	return nil
 }
 
-// onReady calls fn once, when every node of this process is Ready.
+// onReady calls fn once, when every node of this process can run pods and the API says so.
 func (d *daemon) onReady(fn func()) {
-	left := map[string]bool{}
-	for _, name := range d.nodeNames {
-		left[name] = true
-	}
-	informer.For[*corev1.Node](d.informers).OnChange(func(_, node *corev1.Node) {
-		if node == nil || !left[node.Name] || !nodeReady(node) {
-			return
-		}
-		if delete(left, node.Name); len(left) == 0 {
-			fn()
+	nodes := informer.For[*corev1.Node](d.informers)
+	changed := make(chan struct{}, 1)
+	nodes.OnChange(func(_, _ *corev1.Node) {
+		select {
+		case changed <- struct{}{}:
+		default:
 		}
 	})
+	d.group.Add(process.Component{
+		Name: "nodes", Background: true,
+		Run: func(ctx context.Context) error { <-ctx.Done(); return nil },
+		WaitReady: func(ctx context.Context) error {
+			// What the API has of a node may be from before a restart: first the agents themselves.
+			for _, a := range d.agents {
+				if err := a.WaitReady(ctx); err != nil {
+					return err
+				}
+			}
+			for !d.nodesReady(nodes) {
+				select {
+				case <-changed:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			fn()
+			return nil
+		},
+	})
+}
+
+// nodesReady says whether the API has every node of this process as Ready.
+func (d *daemon) nodesReady(nodes *informer.Informer[*corev1.Node]) bool {
+	for _, name := range d.nodeNames {
+		if node, ok := nodes.Get("", name); !ok || !nodeReady(node) {
+			return false
+		}
+	}
+	return true
 }
 
 func nodeReady(node *corev1.Node) bool {

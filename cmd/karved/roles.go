@@ -207,5 +207,6 @@ func wireNodeRole(p *part, o *roleOptions) error {
 	if err != nil {
 		return err
 	}
-	return p.member.addNode(o.nodeName, o.settings, nodeOptions{dataDir: o.dataDir, health: health, runtime: engine, tls: agentTLS(p.credentials.ServerTLS())})
+	_, err = p.member.addNode(o.nodeName, o.settings, nodeOptions{dataDir: o.dataDir, health: health, runtime: engine, tls: agentTLS(p.credentials.ServerTLS())})
+	return err
 }
