@@ -27,6 +27,7 @@ func ask(t *testing.T, ip string) (said string) {
 			return false
 		}
 		defer conn.Close()
+		_, _ = io.WriteString(conn, "?")
 		data, err := io.ReadAll(conn)
 		said = string(data)
 		return err == nil
@@ -40,9 +41,14 @@ func (w *world) output(name string) string {
 	p := w.wait(name, "finished", func(p *corev1.Pod) bool {
 		return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 	})
+	return w.log(p)
+}
+
+// log is what a pod's container has written.
+func (w *world) log(p *corev1.Pod) string {
+	w.t.Helper()
 	var out bytes.Buffer
-	id := idOf(p)
-	require.NoError(w.t, w.rt.Logs(context.Background(), id, runtime.LogOptions{Tail: -1}, &out, &out))
+	require.NoError(w.t, w.rt.Logs(context.Background(), idOf(p), runtime.LogOptions{Tail: -1}, &out, &out))
 	return out.String()
 }
 

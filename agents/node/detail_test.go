@@ -110,7 +110,8 @@ func probesTest(t *testing.T, w *world) {
 
 func graceTest(t *testing.T, w *world) {
 	w.create(pod("stubborn", corev1.Container{Args: []string{"ignore"}}))
-	w.wait("stubborn", "running", running)
+	p := w.wait("stubborn", "running", running)
+	require.Eventually(t, func() bool { return w.log(p) == "ignoring\n" }, 20*time.Second, 5*time.Millisecond)
 	begun := time.Now()
 	w.delete("stubborn", 30)
 	w.waitEvent("stubborn spec.containers{app} Normal Killing")

@@ -170,20 +170,24 @@ func (w *worker) release(id string) {
 	}
 }
 
-// handle takes an event of the engine. Called under the pool's lock: it must not block.
-func (w *worker) handle(ctx context.Context, ev runtime.Event) {
+// handle takes an event of the engine; false when the worker has stopped working. Called under the pool's lock: it must
+// not block.
+func (w *worker) handle(ctx context.Context, ev runtime.Event) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.closed {
+		return false
+	}
 	switch ev.Kind {
 	case runtime.ContainerRemoved:
 		if _, removing := w.obs.Busy[ev.ID]; !removing {
 			w.lost(ev.ID)
 			w.kick()
 		}
-		return
+		return true
 	case runtime.ContainerCreated, runtime.ContainerStarted:
 		if op, busy := w.obs.Busy[ev.Meta.Container]; busy && (op.Verb == podstate.Start || op.Verb == podstate.MakeSandbox) {
-			return // our own, which tells about it itself
+			return true // our own, which tells about it itself
 		}
 	}
 	w.ops.Add(1)
@@ -191,6 +195,7 @@ func (w *worker) handle(ctx context.Context, ev runtime.Event) {
 		defer w.ops.Done()
 		w.look(ctx, ev.ID)
 	}()
+	return true
 }
 
 // look inspects a container and takes what is found.

@@ -85,6 +85,7 @@ type Pool struct {
 	mu      sync.Mutex
 	ctx     context.Context // of Run; workers begin when it is set
 	workers map[types.UID]*worker
+	late    map[types.UID][]string            // containers that appeared while their pod's worker was ending
 	found   map[types.UID][]runtime.Container // containers of pods that are not known (yet)
 	synced  bool
 	adopted bool
@@ -98,7 +99,7 @@ func New(cfg Config) *Pool {
 	}
 	return &Pool{
 		cfg: cfg, slots: make(chan struct{}, cfg.Parallel),
-		workers: map[types.UID]*worker{}, found: map[types.UID][]runtime.Container{},
+		workers: map[types.UID]*worker{}, late: map[types.UID][]string{}, found: map[types.UID][]runtime.Container{},
 	}
 }
 
@@ -109,6 +110,9 @@ func (p *Pool) Run(ctx context.Context) error {
 	p.startAll()
 	p.mu.Unlock()
 	<-ctx.Done()
+	p.mu.Lock()
+	p.ctx = nil // nothing begins any more
+	p.mu.Unlock()
 	p.all.Wait()
 	return nil
 }
@@ -122,10 +126,10 @@ func (p *Pool) startAll() {
 		if !w.started {
 			w.started = true
 			p.all.Add(1)
-			go func() {
+			go func(ctx context.Context) {
 				defer p.all.Done()
-				w.run(p.ctx)
-			}()
+				w.run(ctx)
+			}(p.ctx)
 		}
 	}
 }
@@ -236,23 +240,30 @@ func (p *Pool) Handle(ev runtime.Event) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	w := p.workers[types.UID(ev.Meta.UID)]
-	appeared := ev.Kind == runtime.ContainerCreated || ev.Kind == runtime.ContainerStarted
-	switch {
-	case p.ctx == nil:
+	uid := types.UID(ev.Meta.UID)
+	w := p.workers[uid]
+	if p.ctx == nil || w != nil && w.handle(p.ctx, ev) {
+		return
+	}
+	switch appeared := ev.Kind == runtime.ContainerCreated || ev.Kind == runtime.ContainerStarted; {
+	case !appeared || !p.synced || !p.adopted:
 	case w != nil:
-		w.handle(p.ctx, ev)
-	case appeared && p.synced && p.adopted:
-		// Begun by an agent that was cut off, completed by the engine after its pod had gone.
-		p.all.Add(1)
-		go func() {
-			defer p.all.Done()
-			p.endLatecomer(p.ctx, ev.ID)
-		}()
+		p.late[uid] = append(p.late[uid], ev.ID)
+	default:
+		p.beginLatecomer(ev.ID)
 	}
 }
 
-// endLatecomer ends a container of a pod that is gone.
+// beginLatecomer ends a container of a pod that is gone: one that was begun by an agent that was cut off, and completed
+// by the engine afterwards.
+func (p *Pool) beginLatecomer(id string) {
+	p.all.Add(1)
+	go func(ctx context.Context) {
+		defer p.all.Done()
+		p.endLatecomer(ctx, id)
+	}(p.ctx)
+}
+
 func (p *Pool) endLatecomer(ctx context.Context, id string) {
 	c, err := p.cfg.Runtime.Inspect(ctx, id)
 	if err != nil {
@@ -305,5 +316,12 @@ func (p *Pool) forget(w *worker) {
 	defer p.mu.Unlock()
 	if p.workers[w.uid] == w {
 		delete(p.workers, w.uid)
+	}
+	late := p.late[w.uid]
+	delete(p.late, w.uid)
+	for _, id := range late {
+		if p.ctx != nil {
+			p.beginLatecomer(id)
+		}
 	}
 }

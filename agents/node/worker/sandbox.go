@@ -103,7 +103,7 @@ func (w *worker) makeSandbox(ctx context.Context, pod *corev1.Pod, attempt int, 
 		return err
 	}
 	defer release()
-	id, err := cfg.Runtime.CreateSandbox(ctx, spec)
+	id, err := cfg.Runtime.CreateSandbox(w.life, spec)
 	if err != nil {
 		return err
 	}
@@ -111,17 +111,22 @@ func (w *worker) makeSandbox(ctx context.Context, pod *corev1.Pod, attempt int, 
 	w.observe(runtime.Container{Meta: spec.Meta, ID: id, State: runtime.Created})
 	w.mu.Unlock()
 	pending.exists(id)
-	c, err := cfg.Runtime.Start(ctx, id)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	c, err := cfg.Runtime.Start(w.life, id)
 	if err != nil {
 		return err
 	}
+	w.mu.Lock()
+	w.observe(c)
+	w.mu.Unlock()
 	if addr.IsValid() {
 		if err := cfg.Network.Attach(ctx, id, c.PID, addr); err != nil {
 			return fmt.Errorf("set up the pod's network: %w", err)
 		}
 	}
 	w.mu.Lock()
-	w.observe(c)
 	w.obs.Wired = true
 	w.mu.Unlock()
 	w.kick()

@@ -109,7 +109,7 @@ func (s *starting) create(ctx context.Context, spec runtime.ContainerSpec) (stri
 		return "", err
 	}
 	defer release()
-	id, err := s.pool.cfg.Runtime.CreateContainer(ctx, spec)
+	id, err := s.pool.cfg.Runtime.CreateContainer(s.life, spec)
 	if err != nil {
 		if ctx.Err() == nil && !errors.Is(err, runtime.ErrUnavailable) {
 			s.emit(corev1.EventTypeWarning, "Failed", "Error: %v", err)
@@ -129,7 +129,7 @@ func (s *starting) launchContainer(ctx context.Context, id string, meta *runtime
 	if err != nil {
 		return err
 	}
-	running, err := s.pool.cfg.Runtime.Start(ctx, id)
+	running, err := s.pool.cfg.Runtime.Start(s.life, id)
 	release()
 	var fault *runtime.StartError
 	if errors.As(err, &fault) && !s.sandboxRuns(ctx, meta.Sandbox) {
@@ -144,6 +144,9 @@ func (s *starting) launchContainer(ctx context.Context, id string, meta *runtime
 	}
 	if err != nil {
 		return err
+	}
+	if running.State == runtime.Exited {
+		running.Message = s.terminationMessage(ctx, &running)
 	}
 	s.mu.Lock()
 	s.observe(running)

@@ -26,7 +26,10 @@ type worker struct {
 	uid       types.UID
 	kicked    chan struct{}
 	started   bool // under the pool's lock
-	ops       sync.WaitGroup
+	// life ends with the agent. Calls to the engine are made with it, not with an operation's own context: cutting one
+	// off would leave it open whether the engine goes on.
+	life context.Context
+	ops  sync.WaitGroup
 
 	mu      sync.Mutex
 	pod     *corev1.Pod
@@ -40,6 +43,7 @@ type worker struct {
 	reported []byte
 	hadOne   bool // a sandbox existed before
 	stale    bool // volumes need a refresh
+	closed   bool // no operation begins any more
 
 	preparing sync.Mutex // held while volumes are made
 	prepared  *volume.Prepared
@@ -130,7 +134,8 @@ func (w *worker) retry(reasons map[string]bool) {
 
 // run decides and acts until the pod is gone or ctx ends.
 func (w *worker) run(ctx context.Context) {
-	defer w.ops.Wait()
+	w.life = ctx
+	defer w.close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -152,6 +157,14 @@ func (w *worker) run(ctx context.Context) {
 			timer.Reset(max(time.Until(wake), 0))
 		}
 	}
+}
+
+// close waits for what is under way; nothing begins any more.
+func (w *worker) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.ops.Wait()
 }
 
 // step makes one decision and sets its actions going.
@@ -196,9 +209,12 @@ func (w *worker) report(status *corev1.PodStatus, terminated bool) {
 
 // finish removes what the pod had on the node and reports its end; false to try again.
 func (w *worker) finish() bool {
-	w.ops.Wait()
+	w.close()
 	if err := w.pool.cfg.Volumes.Teardown(string(w.uid)); err != nil {
 		w.log.Warn("remove the pod's files", zap.Error(err))
+		w.mu.Lock()
+		w.closed = false
+		w.mu.Unlock()
 		return false
 	}
 	w.mu.Lock()

@@ -77,25 +77,42 @@ func pump(ctx context.Context, conn *client.HijackedResponse, tty bool, streams 
 		}()
 	}
 	if tty && streams.Resize != nil {
-		go func() {
-			for {
-				select {
-				case size, ok := <-streams.Resize:
-					if !ok {
-						return
-					}
-					_ = resize(size) // the session may have ended meanwhile
-				case <-ctx.Done():
-					return
-				}
-			}
-		}()
+		go follow(ctx, streams.Resize, resize)
 	}
 	err := demultiplex(conn.Reader, tty, streams.Stdout, streams.Stderr)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return err
+}
+
+// A command that has been asked for may take a moment to run; until then it has no terminal to resize.
+const (
+	resizeTries = 40
+	resizePause = 25 * time.Millisecond
+)
+
+// follow passes on sizes until there are no more or ctx ends.
+func follow(ctx context.Context, sizes <-chan runtime.Size, resize func(runtime.Size) error) {
+	var size runtime.Size
+	tries := 0
+	again := time.NewTimer(time.Hour)
+	defer again.Stop()
+	for {
+		select {
+		case next, ok := <-sizes:
+			if !ok {
+				return
+			}
+			size, tries = next, resizeTries
+		case <-again.C:
+		case <-ctx.Done():
+			return
+		}
+		if tries--; tries >= 0 && resize(size) != nil {
+			again.Reset(resizePause)
+		}
+	}
 }
 
 func demultiplex(from io.Reader, tty bool, stdout, stderr io.Writer) error {

@@ -21,7 +21,7 @@ var behaviours = map[string]func(args []string){
 	"cat":    cat,
 	"env":    func([]string) { fmt.Println(strings.Join(os.Environ(), "\n")) },
 	"echo":   func([]string) { _, _ = io.Copy(os.Stdout, os.Stdin) },
-	"ignore": func([]string) { signal.Ignore(syscall.SIGTERM); time.Sleep(time.Hour) },
+	"ignore": func([]string) { signal.Ignore(syscall.SIGTERM); fmt.Println("ignoring"); time.Sleep(time.Hour) },
 	"sleep":  func(args []string) { d, _ := time.ParseDuration(args[0]); time.Sleep(d) },
 	"write":  func(args []string) { check(os.WriteFile(args[0], []byte(args[1]), 0o644)) },
 	"get":    get,
@@ -65,6 +65,8 @@ func serve([]string) {
 	for {
 		conn, err := lis.Accept()
 		check(err)
+		_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		_, _ = conn.Read(make([]byte, 4096))
 		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(name), name)
 		_ = conn.Close()
 	}
