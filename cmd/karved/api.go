@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"karve.dev/karve/internal/cluster"
 	"karve.dev/karve/internal/identity"
@@ -63,6 +64,12 @@ func apiComponent(s *api.Server, ready func()) process.Component {
 	}}
 }
 
-func grpcComponent(s *transport.Server, lis net.Listener, config *tls.Config) process.Component {
-	return process.Component{Name: "gRPC listener", Run: func(ctx context.Context) error { return s.Serve(ctx, lis, config) }, Background: true}
+func grpcComponent(s *transport.Server, config *tls.Config, listeners ...net.Listener) process.Component {
+	return process.Component{Name: "gRPC listener", Background: true, Run: func(ctx context.Context) error {
+		g, ctx := errgroup.WithContext(ctx)
+		for _, lis := range listeners {
+			g.Go(func() error { return s.Serve(ctx, lis, config) })
+		}
+		return g.Wait()
+	}}
 }

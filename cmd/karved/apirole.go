@@ -79,7 +79,7 @@ func runAPI(ctx context.Context, dir cluster.Dir, log *zap.Logger) (err error) {
 	group := process.NewGroup(health, log)
 	addStore(group, store)
 	group.Add(apiComponent(service, func() { log.Info("the API answers", zap.String("at", settings.GRPCListen)) }))
-	group.Add(grpcComponent(server, lis, keys.ServerTLS(serverNames("karve-api", settings))))
+	group.Add(grpcComponent(server, keys.ServerTLS(serverNames("karve-api", settings)), lis))
 	group.Add(debugComponent(dir.Socket(), health, metrics))
 	return group.Run(ctx)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -128,11 +127,11 @@ func (d *daemon) wireAPI() error {
 	d.api.Register(d.server)
 	addStore(d.group, d.store)
 	d.group.Add(apiComponent(d.api, func() { d.step("API service") }))
-	lis, err := net.Listen("tcp", d.settings.GRPCListen)
+	listeners, err := d.listen(d.settings.GRPCListen)
 	if err != nil {
 		return fmt.Errorf("listen for gRPC: %w", err)
 	}
-	d.group.Add(grpcComponent(d.server, lis, d.identity.ServerTLS(serverNames("karve-api", d.settings))))
+	d.group.Add(grpcComponent(d.server, d.identity.ServerTLS(serverNames("karve-api", d.settings)), listeners...))
 	return nil
 }
 

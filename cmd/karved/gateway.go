@@ -35,17 +35,9 @@ func gatewayComponent(conn grpc.ClientConnInterface, config *tls.Config, metrics
 }
 
 func (d *daemon) wireGateway() error {
-	lis, err := net.Listen("tcp", d.settings.Listen)
+	listeners, err := d.listen(d.settings.Listen)
 	if err != nil {
 		return fmt.Errorf("listen for the REST API: %w", err)
-	}
-	listeners := []net.Listener{lis}
-	if _, port, err := net.SplitHostPort(d.settings.Listen); err == nil && onLoopback(d.settings.Listen) {
-		inside, err := listenAhead(net.JoinHostPort(insideAddr(d.settings).String(), port))
-		if err != nil {
-			return fmt.Errorf("listen for the REST API, for pods: %w", err)
-		}
-		listeners = append(listeners, inside)
 	}
 	c, err := gatewayComponent(d.server.Conn(gatewayUser), d.identity.ServerTLS(serverNames("karve-gateway", d.settings)), d.metrics, d.log,
 		func() { d.step("REST API") }, listeners...)

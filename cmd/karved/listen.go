@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -77,6 +78,23 @@ func dialable(listen string) string {
 		host = "127.0.0.1"
 	}
 	return net.JoinHostPort(host, port)
+}
+
+// listen listens where it is told and, when that is on loopback, where pods can reach it too.
+func (d *daemon) listen(addr string) ([]net.Listener, error) {
+	lis, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil || !onLoopback(addr) {
+		return []net.Listener{lis}, err
+	}
+	inside, err := listenAhead(net.JoinHostPort(insideAddr(d.settings).String(), port))
+	if err != nil {
+		return nil, errors.Join(err, lis.Close())
+	}
+	return []net.Listener{lis, inside}, nil
 }
 
 func onLoopback(listen string) bool {

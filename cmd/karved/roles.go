@@ -165,7 +165,7 @@ func (p *part) serve(server *transport.Server, listen string) error {
 	if err != nil {
 		return fmt.Errorf("listen for gRPC: %w", err)
 	}
-	p.member.group.Add(grpcComponent(server, lis, p.credentials.ServerTLS()))
+	p.member.group.Add(grpcComponent(server, p.credentials.ServerTLS(), lis))
 	return nil
 }
 
