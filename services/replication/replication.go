@@ -11,11 +11,15 @@ import (
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/events"
 	"karve.dev/karve/internal/informer"
+	"karve.dev/karve/services/replication/cronjob"
 	"karve.dev/karve/services/replication/daemonset"
 	"karve.dev/karve/services/replication/deployment"
+	"karve.dev/karve/services/replication/disruption"
+	"karve.dev/karve/services/replication/job"
 	"karve.dev/karve/services/replication/replicaset"
 	"karve.dev/karve/services/replication/replicationcontroller"
 	"karve.dev/karve/services/replication/statefulset"
+	"karve.dev/karve/services/replication/ttl"
 )
 
 // Config is what the service needs.
@@ -47,6 +51,10 @@ func New(c Config) *Service {
 		replicationcontroller.New(c.Client, c.Informers, c.Events, log),
 		statefulset.New(c.Client, c.Informers, c.Events, log),
 		daemonset.New(c.Client, c.Informers, c.Events, log),
+		job.New(c.Client, c.Informers, c.Events, log),
+		ttl.New(c.Client, c.Informers, log),
+		cronjob.New(c.Client, c.Informers, c.Events, log),
+		disruption.New(c.Client, c.Informers, c.Events, log),
 	}}
 }
 

@@ -50,6 +50,8 @@ type Decision[T client.Object] struct {
 	Adopt []T
 	// Release has the owner's reference but no longer matches.
 	Release []T
+	// Finalizer, when set, is put on what is adopted and taken off what is released, in the same write.
+	Finalizer string
 }
 
 // Decide sorts the objects that refer to owner and the orphans of its namespace. An owner that is being deleted takes
@@ -83,7 +85,7 @@ func Apply[T client.Object](ctx context.Context, c *client.Client, owner client.
 		}
 	}
 	for _, obj := range d.Adopt {
-		adopted, err := adopt(ctx, c, owner, obj)
+		adopted, err := adopt(ctx, c, owner, obj, d.Finalizer)
 		if gone(err) {
 			continue // deleted, or made anew under the same name: not the object that was decided about
 		}
@@ -94,7 +96,7 @@ func Apply[T client.Object](ctx context.Context, c *client.Client, owner client.
 		own = append(own, adopted)
 	}
 	for _, obj := range d.Release {
-		released, err := release(ctx, c, owner, obj)
+		released, err := release(ctx, c, owner, obj, d.Finalizer)
 		if gone(err) {
 			continue
 		}
@@ -127,21 +129,26 @@ func Reference(owner client.Object) (metav1.OwnerReference, error) {
 	return *metav1.NewControllerRef(owner, gvk), nil
 }
 
-func adopt[T client.Object](ctx context.Context, c *client.Client, owner client.Object, obj T) (T, error) {
+func adopt[T client.Object](ctx context.Context, c *client.Client, owner client.Object, obj T, finalizer string) (T, error) {
 	ref, err := Reference(owner)
 	if err != nil {
 		return obj, err
 	}
-	return patchOwners(ctx, c, obj, "adopt", ref)
+	return patchOwners(ctx, c, obj, "adopt", ref, "finalizers", finalizer)
 }
 
-func release[T client.Object](ctx context.Context, c *client.Client, owner client.Object, obj T) (T, error) {
-	return patchOwners(ctx, c, obj, "release", map[string]any{"$patch": "delete", "uid": owner.GetUID()})
+func release[T client.Object](ctx context.Context, c *client.Client, owner client.Object, obj T, finalizer string) (T, error) {
+	return patchOwners(ctx, c, obj, "release", map[string]any{"$patch": "delete", "uid": owner.GetUID()}, "$deleteFromPrimitiveList/finalizers", finalizer)
 }
 
-// patchOwners changes one owner reference. The uid makes the API refuse when the name is another object's by now.
-func patchOwners[T client.Object](ctx context.Context, c *client.Client, obj T, verb string, entry any) (T, error) {
-	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": obj.GetUID(), "ownerReferences": []any{entry}}})
+// patchOwners changes one owner reference and, unless it is empty, a finalizer. The uid makes the API refuse when the
+// name is another object's by now.
+func patchOwners[T client.Object](ctx context.Context, c *client.Client, obj T, verb string, entry any, directive, finalizer string) (T, error) {
+	change := map[string]any{"uid": obj.GetUID(), "ownerReferences": []any{entry}}
+	if finalizer != "" {
+		change[directive] = []string{finalizer}
+	}
+	body, err := json.Marshal(map[string]any{"metadata": change})
 	if err != nil {
 		return obj, fmt.Errorf("%s %s: %w", verb, obj.GetName(), err)
 	}
