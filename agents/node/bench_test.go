@@ -62,3 +62,31 @@ func (w *world) bare(b *testing.B, name string, host *container.HostConfig) stri
 	require.NoError(b, err)
 	return res.ID
 }
+
+// BenchmarkPodsAtOnce starts b.N pods together, beside a plain loop of the same calls to the engine.
+func BenchmarkPodsAtOnce(b *testing.B) {
+	w := newWorld(b, 11)
+	w.create(pod("first", corev1.Container{}))
+	w.wait("first", "running", running)
+	var bare time.Duration
+	for i := range b.N {
+		bare += w.bareStart(b, i)
+	}
+	begun := time.Now()
+	for i := range b.N {
+		w.create(pod(fmt.Sprintf("pod-%d", i), corev1.Container{}))
+	}
+	for i := range b.N {
+		w.wait(fmt.Sprintf("pod-%d", i), "running", running)
+	}
+	took := time.Since(begun)
+	for i := range b.N {
+		w.delete(fmt.Sprintf("pod-%d", i), 0)
+	}
+	for i := range b.N {
+		w.wait(fmt.Sprintf("pod-%d", i), "gone", gone)
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(bare.Seconds(), "bare-s")
+	b.ReportMetric(took.Seconds(), "pods-s")
+}

@@ -98,7 +98,7 @@ type Agent struct {
 
 	ready     readiness
 	readyOnce sync.Once
-	isReady   chan struct{} // closed when the node can run pods for the first time
+	isReady   chan struct{}     // closed when the node can run pods for the first time
 	podCIDR   chan netip.Prefix // the newest, at most one waiting
 	imagesGot chan struct{}     // the engine's images have changed
 }

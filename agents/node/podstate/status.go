@@ -41,6 +41,22 @@ func Status(pod *corev1.Pod, obs *Observed, now time.Time) corev1.PodStatus {
 	return st
 }
 
+// OnItsWay tells whether a status says no more than that the pod is being made, and that nothing is wrong.
+func OnItsWay(st *corev1.PodStatus) bool {
+	if st.Phase != corev1.PodPending {
+		return false
+	}
+	for _, list := range [][]corev1.ContainerStatus{st.InitContainerStatuses, st.ContainerStatuses} {
+		for i := range list {
+			waiting := list[i].State.Waiting
+			if waiting == nil || waiting.Reason != containerCreating && waiting.Reason != podInitializing || waiting.Message != "" {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 type describer struct {
 	pod      *corev1.Pod
 	obs      *Observed

@@ -41,9 +41,10 @@ type worker struct {
 	// failures counts the failures in a row of a container name, for its back-off.
 	failures map[string]int
 	reported []byte
-	hadOne   bool // a sandbox existed before
-	stale    bool // volumes need a refresh
-	closed   bool // no operation begins any more
+	held     time.Time // since when a status that can wait has not been reported
+	hadOne   bool      // a sandbox existed before
+	stale    bool      // volumes need a refresh
+	closed   bool      // no operation begins any more
 
 	preparing sync.Mutex // held while volumes are made
 	prepared  *volume.Prepared
@@ -179,10 +180,10 @@ func (w *worker) step(ctx context.Context, now time.Time) (wake time.Time, done 
 	status := podstate.Status(w.pod, &w.obs, now)
 	w.backOffEvents(&status)
 	w.obs.Previous = status
-	w.report(&status, false)
+	w.report(&status, now, false)
 	w.keepVolumesFresh(ctx, now)
 	wake = plan.Wake
-	for _, at := range []time.Time{w.refreshAt(), w.softenAt()} {
+	for _, at := range []time.Time{w.refreshAt(), w.softenAt(), w.reportAt()} {
 		if !at.IsZero() && (wake.IsZero() || at.Before(wake)) {
 			wake = at
 		}
@@ -190,8 +191,11 @@ func (w *worker) step(ctx context.Context, now time.Time) (wake time.Time, done 
 	return wake, plan.Done
 }
 
-// report hands the status over when it has changed. Of a pod that is gone nobody wants to know.
-func (w *worker) report(status *corev1.PodStatus, terminated bool) {
+// holdBack is how long the report waits that a pod is on its way: by then it mostly runs, and one report says it all.
+const holdBack = 400 * time.Millisecond
+
+// report hands the status over when it has changed. Of a pod that is gone nobody wants to know. mu must be held.
+func (w *worker) report(status *corev1.PodStatus, now time.Time, terminated bool) {
 	if w.obs.Gone {
 		return
 	}
@@ -201,10 +205,28 @@ func (w *worker) report(status *corev1.PodStatus, terminated bool) {
 		return
 	}
 	if !terminated && string(data) == string(w.reported) {
+		w.held = time.Time{}
 		return
 	}
+	if !terminated && podstate.OnItsWay(status) && w.pod.DeletionTimestamp == nil {
+		if w.held.IsZero() {
+			w.held = now
+		}
+		if now.Before(w.held.Add(holdBack)) {
+			return
+		}
+	}
+	w.held = time.Time{}
 	w.reported = data
 	w.pool.cfg.Reporter.Report(types.NamespacedName{Namespace: w.namespace, Name: w.name}, w.uid, status, terminated)
+}
+
+// reportAt is when a status that was held back is due. mu must be held.
+func (w *worker) reportAt() time.Time {
+	if w.held.IsZero() {
+		return time.Time{}
+	}
+	return w.held.Add(holdBack)
 }
 
 // finish removes what the pod had on the node and reports its end; false to try again.
@@ -223,7 +245,7 @@ func (w *worker) finish() bool {
 		w.address = netip.Addr{}
 	}
 	status := w.obs.Previous
-	w.report(&status, true)
+	w.report(&status, time.Now(), true)
 	w.mu.Unlock()
 	w.pool.forget(w)
 	return true
