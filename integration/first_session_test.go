@@ -55,6 +55,12 @@ func TestFirstSession(t *testing.T) {
 		require.Contains(t, out, "from "+pods[0])
 		require.ErrorContains(t, err, "exit status 7")
 	})
+	t.Run("exec with a terminal", func(t *testing.T) {
+		kubectl := strings.Join(append(cluster.Stock(t), "exec", "-it", pods[0], "--", "sh"), " ")
+		out, err := c.Terminal(kubectl, "tty; exit 3\n")
+		require.Contains(t, out, "/dev/pts/")
+		require.ErrorContains(t, err, "exit status 3")
+	})
 	t.Run("everything in one table", func(t *testing.T) {
 		out := c.Kubectl("get", "deploy,rs,pods,svc,events", "-A")
 		for _, want := range []string{"deployment.apps/my-app", "replicaset.apps/my-app-", "pod/my-app-", "service/my-service", "service/kubernetes", "ScalingReplicaSet"} {

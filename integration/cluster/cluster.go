@@ -144,6 +144,11 @@ func (c *Cluster) TryKubectl(stdin string, args ...string) (string, error) {
 	return c.run(stock[0], stdin, append(stock[1:], args...)...)
 }
 
+// Terminal runs a shell command on a terminal of its own and types input.
+func (c *Cluster) Terminal(command, input string) (string, error) {
+	return c.run("script", input, "--quiet", "--return", "--command", command, "/dev/null")
+}
+
 // Kubectl runs kubectl, which must succeed.
 func (c *Cluster) Kubectl(args ...string) string {
 	c.t.Helper()
