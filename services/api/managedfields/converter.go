@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -44,7 +45,7 @@ func (c *converter) ConvertToVersion(in runtime.Object, target runtime.GroupVers
 		return nil, runtime.NewNotRegisteredGVKErrForTarget("the registry", c.kind.GroupVersionKind, target)
 	}
 	out := in
-	if plain, ok := in.(runtime.Unstructured); ok {
+	if plain, ok := in.(*unstructured.Unstructured); ok {
 		out = c.kind.New()
 		if err := fill(out, plain); err != nil {
 			return nil, err
@@ -54,7 +55,7 @@ func (c *converter) ConvertToVersion(in runtime.Object, target runtime.GroupVers
 	return out, nil
 }
 
-func fill(out runtime.Object, plain runtime.Unstructured) error {
+func fill(out runtime.Object, plain *unstructured.Unstructured) error {
 	if o, ok := out.(runtime.Unstructured); ok {
 		o.SetUnstructuredContent(plain.UnstructuredContent())
 		return nil

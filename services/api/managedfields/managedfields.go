@@ -23,8 +23,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	upstream "k8s.io/apimachinery/pkg/util/managedfields"
-	"k8s.io/client-go/applyconfigurations"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"karve.dev/karve/services/api/registry"
 )
@@ -42,10 +40,15 @@ type Write struct {
 
 // Tracker keeps records. Its zero value is ready, and safe for concurrent use.
 type Tracker struct {
+	// Schema returns the schema of a kind whose objects are maps (a custom kind); nil, or a function that returns nil,
+	// merges such objects without one: maps field by field, lists as a whole. Objects reach it as
+	// *unstructured.Unstructured.
+	Schema func(k *registry.Kind) upstream.TypeConverter
+
 	once    sync.Once
 	builtin upstream.TypeConverter
-	// types are the converters of the kinds that have been written.
-	types sync.Map
+	// known are the converters of the kinds of Go types that have been written.
+	known sync.Map
 }
 
 // Created records the author of an object that is about to be created.
@@ -124,22 +127,6 @@ func (t *Tracker) manager(w Write) (*upstream.FieldManager, error) {
 	k := w.Kind
 	c := &converter{k}
 	return upstream.NewDefaultFieldManager(t.typesOf(k), c, c, c, k.GroupVersionKind, k.GroupVersion(), w.Subresource, foreign(w))
-}
-
-// typesOf returns the schema of a kind. One that client-go does not know is merged as a whole, list for list.
-func (t *Tracker) typesOf(k *registry.Kind) upstream.TypeConverter {
-	if known, ok := t.types.Load(k.GroupVersionKind); ok {
-		return known.(upstream.TypeConverter)
-	}
-	t.once.Do(func() { t.builtin = applyconfigurations.NewTypeConverter(scheme.Scheme) })
-	types := t.builtin
-	sample := k.New()
-	sample.GetObjectKind().SetGroupVersionKind(k.GroupVersionKind)
-	if _, err := types.ObjectToTyped(sample); err != nil {
-		types = upstream.NewDeducedTypeConverter()
-	}
-	t.types.Store(k.GroupVersionKind, types)
-	return types
 }
 
 // Settle gives obj the record of old when they differ in nothing but the times of the record, so that a write that
