@@ -63,7 +63,8 @@ func start(t *testing.T) *cluster {
 	return c
 }
 
-// nodes makes pods run, unless their image is "broken", and removes those that are told to stop.
+// nodes makes pods run, unless their image is "broken", and removes those that are told to stop. Pods whose image is a
+// phase end at once.
 type nodes struct {
 	client *client.Client
 	mu     sync.Mutex
@@ -114,6 +115,17 @@ func (n *nodes) handle(ctx context.Context, p *corev1.Pod) error {
 		return n.client.Delete(ctx, p, client.DeleteOptions{GracePeriodSeconds: &now, UID: p.UID})
 	case p.Status.Phase == corev1.PodRunning || p.Spec.Containers[0].Image == "broken":
 		return nil
+	}
+	if phase := corev1.PodPhase(p.Spec.Containers[0].Image); phase == corev1.PodSucceeded || phase == corev1.PodFailed {
+		if p.Status.Phase == phase {
+			return nil
+		}
+		code := map[corev1.PodPhase]int32{corev1.PodFailed: 3}[phase]
+		p.Status.Phase = phase
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: corev1.ContainerState{
+			Terminated: &corev1.ContainerStateTerminated{ExitCode: code, FinishedAt: metav1.Now()},
+		}}}
+		return n.client.UpdateStatus(ctx, p)
 	}
 	p.Status.Phase = corev1.PodRunning
 	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()}}
