@@ -33,8 +33,11 @@ var libraries = map[string][]string{
 	"github.com/google/nftables":     {"agents/proxy/dataplane/nftables", "agents/node/network"},
 	"github.com/vishvananda/netlink": {"agents/proxy/dataplane", "agents/node/network"},
 	"k8s.io/kubectl":                 {"cmd/karve"},
+	"k8s.io/apiextensions-apiserver": {"services/api/extension", "services/api/registry"},
 	"k8s.io/kubernetes":              {},
-	"k8s.io/apiserver":               {},
+	// What CustomResourceDefinitions' rules may cost, and what of an object is as before, is told in types of the CEL
+	// library; nothing of the server.
+	"k8s.io/apiserver": {"services/api/extension/schema"},
 }
 
 type pkg struct {

@@ -24,6 +24,7 @@ import (
 	"karve.dev/karve/services/api/authn"
 	"karve.dev/karve/services/api/authz"
 	"karve.dev/karve/services/api/encryption"
+	"karve.dev/karve/services/api/extension"
 	"karve.dev/karve/services/api/managedfields"
 	"karve.dev/karve/services/api/node"
 	"karve.dev/karve/services/api/server"
@@ -39,6 +40,7 @@ type Server struct {
 	authz     *authz.Authorizer
 	resources *server.Server
 	nodes     *node.Service
+	extension *extension.Extensions
 	intercept *server.Interceptors
 	health    *health.Server
 	ready     chan struct{}
@@ -64,6 +66,7 @@ func New(config Config) (*Server, error) {
 		return nil, err
 	}
 	s.nodes = node.New(s.resources, config.Log)
+	s.extension = extension.New(extension.Config{Resources: s.resources, BuiltIn: config.Kinds, Log: config.Log})
 	metrics, err := server.NewMetrics(config.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("register the API's metrics: %w", err)
@@ -107,7 +110,7 @@ func (s *Server) Interceptors() (grpc.UnaryServerInterceptor, grpc.StreamServerI
 // Register adds the API's services.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
 	apiv1.RegisterResourceServiceServer(r, s.resources)
-	apiv1.RegisterDiscoveryServiceServer(r, server.NewDiscovery(s.resources, s.config.OpenAPI))
+	apiv1.RegisterDiscoveryServiceServer(r, server.NewDiscovery(s.resources, s.extension.OpenAPI(s.config.OpenAPI)))
 	systemv1.RegisterSystemServiceServer(r, &server.System{Server: s.resources, Checks: s.checks(), Metrics: s.config.Gatherer})
 	s.nodes.Register(r)
 	agentv1.RegisterPodAccessServiceServer(r, &server.PodAccess{Server: s.resources, Nodes: s.config.Nodes})

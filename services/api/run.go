@@ -15,6 +15,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { return s.cache.Run(ctx) })
 	after(ctx, g, s.cache.Ready(), func() error { return s.feedPolicy(ctx, policy) })
 	after(ctx, g, s.cache.Ready(), func() error { return s.nodes.Run(ctx) })
+	after(ctx, g, s.cache.Ready(), func() error { return s.extension.Run(ctx) })
 	after(ctx, g, s.cache.Ready(), func() error { return s.begin(ctx, policy) })
 	after(ctx, g, s.ready, func() error { return s.expireEvents(ctx) })
 	err := g.Wait()
@@ -27,7 +28,7 @@ func (s *Server) begin(ctx context.Context, policy <-chan struct{}) error {
 	if err := s.bootstrap(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
-	if !await(ctx, policy) {
+	if !await(ctx, policy) || !await(ctx, s.extension.Synced()) {
 		return nil
 	}
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)

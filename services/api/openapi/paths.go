@@ -30,8 +30,13 @@ type target struct {
 func addPaths(paths object, s *schemas, k *registry.Kind) {
 	t := target{kind: k, gvk: k.GroupVersionKind, body: s.kind(k.New(), k.GroupVersionKind)}
 	if list := k.NewList(); list != nil {
-		t.list = s.kind(list, k.GroupVersion().WithKind(k.Kind+"List"))
+		t.list = s.kind(list, k.GroupVersion().WithKind(k.ListKindName()))
 	}
+	addTarget(paths, s, t)
+}
+
+func addTarget(paths object, s *schemas, t target) {
+	k := t.kind
 	base := root(k.GroupVersion())
 	collection := base + "/" + k.Resource
 	if k.Namespaced {
@@ -196,7 +201,10 @@ func tagOf(gv schema.GroupVersion) string {
 var (
 	bodyTypes  = []string{"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"}
 	watchTypes = append(slices.Clone(bodyTypes), "application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch")
+
 	patchTypes = []string{"application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"}
+	// Strategic merge is for types that tell merge keys.
+	customPatchTypes = patchTypes[:3]
 )
 
 func content(types []string, body object) object {
@@ -214,7 +222,11 @@ func (s *schemas) requestBody(verb string, t target) object {
 	case verb == "create" || verb == "update":
 		return object{"required": true, "content": content([]string{"*/*"}, t.body)}
 	case verb == "patch":
-		return object{"required": true, "content": content(patchTypes, s.patch())}
+		types := patchTypes
+		if t.kind.Custom != nil {
+			types = customPatchTypes
+		}
+		return object{"required": true, "content": content(types, s.patch())}
 	case verb == "delete" || verb == "deletecollection":
 		return object{"content": content([]string{"*/*"}, s.kindless(&metav1.DeleteOptions{}))}
 	}

@@ -102,7 +102,10 @@ func (s *schemas) definition(t reflect.Type) object {
 			def["oneOf"] = alternatives
 			return def
 		}
-		def["type"] = w.OpenAPISchemaType()[0]
+		// A type that names none may be anything.
+		if types := w.OpenAPISchemaType(); len(types) > 0 {
+			def["type"] = types[0]
+		}
 		return def
 	}
 	def["type"] = "object"
@@ -222,6 +225,9 @@ func (s *schemas) value(t reflect.Type) object {
 func docsOf(t reflect.Type) map[string]string {
 	if d, ok := reflect.Zero(t).Interface().(interface{ SwaggerDoc() map[string]string }); ok {
 		return d.SwaggerDoc()
+	}
+	if name, ok := strings.CutPrefix(modelName(t), definitionModels); ok {
+		return definitionDocs[name]
 	}
 	return ownDocs[modelName(t)]
 }

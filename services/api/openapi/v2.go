@@ -14,6 +14,15 @@ func buildV2(string) (object, error) {
 	for _, k := range registry.All() {
 		addPaths(paths, s, k)
 	}
+	flatten(paths)
+	return object{
+		"swagger": "2.0", "info": info(), "paths": paths, "definitions": s.defs,
+		"security": []object{{"BearerToken": []string{}}}, "securityDefinitions": object{"BearerToken": bearer},
+	}, nil
+}
+
+// flatten puts paths into the form of version 2.
+func flatten(paths object) {
 	for _, item := range paths {
 		for method, v := range item.(object) {
 			if method == "parameters" {
@@ -23,10 +32,6 @@ func buildV2(string) (object, error) {
 			}
 		}
 	}
-	return object{
-		"swagger": "2.0", "info": info(), "paths": paths, "definitions": s.defs,
-		"security": []object{{"BearerToken": []string{}}}, "securityDefinitions": object{"BearerToken": bearer},
-	}, nil
 }
 
 func flatOperation(op object) {

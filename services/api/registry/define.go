@@ -45,6 +45,9 @@ func define[T Object](s Spec[T]) *Kind {
 	if s.GracePeriod != nil {
 		k.GracePeriod = func(obj Object, asked *int64) int64 { return s.GracePeriod(obj.(T), asked) }
 	}
+	if s.PrepareDelete != nil {
+		k.PrepareDelete = func(obj Object, now time.Time) { s.PrepareDelete(obj.(T), now) }
+	}
 	if k.Columns == nil {
 		k.Columns = columns("Name|Age")
 	}

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Object is what the registry deals in: a type of k8s.io/api.
+// Object is what the registry deals in: a type of k8s.io/api, or an object of a custom kind.
 type Object interface {
 	metav1.Object
 	runtime.Object
@@ -28,6 +28,12 @@ type Kind struct {
 	ShortNames []string
 	Categories []string
 	Namespaced bool
+	// ListKind is what a list of objects is called; empty: Kind + "List".
+	ListKind string
+	// Custom is set for the kinds of CustomResourceDefinitions, nil for the others.
+	Custom *Custom
+	// Deprecated is the warning that every request gets; empty for none.
+	Deprecated string
 	// Verbs are what discovery lists; empty means all eight. A kind without "get" is not stored.
 	Verbs []string
 
@@ -69,11 +75,41 @@ type Kind struct {
 	// the kind's own. Nil function: the kind is deleted at once.
 	GracePeriod func(obj Object, asked *int64) int64
 
+	// PrepareDelete adds what a deletion has to wait for; nil: nothing. It is called when the deletion begins.
+	PrepareDelete func(obj Object, now time.Time)
+
 	// Scale is set for kinds with a scale subresource.
 	Scale *Scale
 	// Subresources are the names of subresources besides status and scale ("binding", "log", …), for discovery and
 	// authorization. How they work is the server's.
 	Subresources []Subresource
+}
+
+// Custom is what distinguishes the kinds of CustomResourceDefinitions: they come and go, several versions share their
+// objects, and these have no protobuf form and no strategic merge.
+type Custom struct {
+	// Storage is the version in which objects are stored.
+	Storage string
+	// Variant is different for different versions and schemas: objects that are encoded for one are not shared with
+	// another.
+	Variant string
+}
+
+// StorageKind is the group, version and kind that objects have in the store.
+func (k *Kind) StorageKind() schema.GroupVersionKind {
+	gvk := k.GroupVersionKind
+	if k.Custom != nil {
+		gvk.Version = k.Custom.Storage
+	}
+	return gvk
+}
+
+// ListKindName is the kind of a list of objects.
+func (k *Kind) ListKindName() string {
+	if k.ListKind != "" {
+		return k.ListKind
+	}
+	return k.Kind + "List"
 }
 
 // Subresource is one entry of discovery.
@@ -123,6 +159,7 @@ type Spec[T Object] struct {
 	Cells          func(obj T, now time.Time) []any
 	Fields         func(T) fields.Set
 	GracePeriod    func(obj T, asked *int64) int64
+	PrepareDelete  func(obj T, now time.Time)
 	Scale          *Scale
 	Subresources   []Subresource
 }

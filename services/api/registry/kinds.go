@@ -111,6 +111,8 @@ func declared() []*Kind {
 		validatingAdmissionPolicy(),
 		validatingAdmissionPolicyBinding(),
 		validatingWebhookConfiguration(),
+		// apiextensions.k8s.io/v1
+		customResourceDefinition(),
 		// flowcontrol.apiserver.k8s.io/v1
 		flowSchema(),
 		priorityLevelConfiguration(),

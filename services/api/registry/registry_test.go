@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,12 +33,15 @@ func TestEveryKindIsFoundByBothNames(t *testing.T) {
 }
 
 func TestKindsAreThoseOfTheScheme(t *testing.T) {
+	known := runtime.NewScheme()
+	require.NoError(t, scheme.AddToScheme(known))
+	require.NoError(t, apiextensionsv1.AddToScheme(known))
 	for _, k := range registry.All() {
-		kinds, _, err := scheme.Scheme.ObjectKinds(k.New())
+		kinds, _, err := known.ObjectKinds(k.New())
 		require.NoError(t, err)
 		require.Equal(t, k.GroupVersionKind, kinds[0])
 		if list := k.NewList(); list != nil {
-			kinds, _, err := scheme.Scheme.ObjectKinds(list)
+			kinds, _, err := known.ObjectKinds(list)
 			require.NoError(t, err)
 			require.Equal(t, k.Kind+"List", kinds[0].Kind)
 			require.True(t, meta.IsListType(list))
@@ -107,6 +111,7 @@ func filler(seed int64) *randfill.Filler {
 		},
 		func(r *runtime.RawExtension, _ randfill.Continue) { *r = runtime.RawExtension{Raw: []byte(`{"a":1}`)} },
 		func(o *runtime.Object, _ randfill.Continue) { *o = nil },
+		func(j *apiextensionsv1.JSON, _ randfill.Continue) { *j = apiextensionsv1.JSON{Raw: []byte(`{"a":1}`)} },
 		func(m *[]metav1.ManagedFieldsEntry, _ randfill.Continue) { *m = nil },
 	)
 }

@@ -64,17 +64,11 @@ func (r *request) decodeBody(env *apiv1.Object, gvk schema.GroupVersionKind, int
 
 // unmarshal reads JSON; what strict parsing finds becomes an error or warnings.
 func (r *request) unmarshal(data []byte, into runtime.Object, gvk schema.GroupVersionKind, strict strictness) error {
-	if strict == ignoreUnknown {
-		if err := sigsjson.UnmarshalCaseSensitivePreserveInts(data, into); err != nil {
-			return unreadable(gvk, err)
-		}
-		return nil
-	}
-	found, err := sigsjson.UnmarshalStrict(data, into)
+	found, err := readStrict(data, into)
 	if err != nil {
 		return unreadable(gvk, err)
 	}
-	if len(found) == 0 {
+	if len(found) == 0 || strict == ignoreUnknown {
 		return nil
 	}
 	if strict == strictUnknown {
@@ -84,6 +78,19 @@ func (r *request) unmarshal(data []byte, into runtime.Object, gvk schema.GroupVe
 		r.warn(e.Error())
 	}
 	return nil
+}
+
+// strictReader is what an object is that knows by itself what it does not know.
+type strictReader interface {
+	// UnmarshalStrict reads JSON; what it finds besides errors are unknown and doubled fields.
+	UnmarshalStrict(data []byte) (found []error, err error)
+}
+
+func readStrict(data []byte, into runtime.Object) (found []error, err error) {
+	if r, ok := into.(strictReader); ok {
+		return r.UnmarshalStrict(data)
+	}
+	return sigsjson.UnmarshalStrict(data, into)
 }
 
 func unreadable(gvk schema.GroupVersionKind, err error) error {

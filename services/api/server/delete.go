@@ -104,6 +104,9 @@ func terminate(k *registry.Kind, obj registry.Object, o *apiv1.DeleteOptions, no
 		return hasten(k, obj, o)
 	}
 	obj.SetFinalizers(propagationFinalizers(obj.GetFinalizers(), o.GetPropagationPolicy()))
+	if k.PrepareDelete != nil {
+		k.PrepareDelete(obj, now)
+	}
 	grace := int64(0)
 	if k.GracePeriod != nil {
 		grace = max(k.GracePeriod(obj, asked(o)), 0)

@@ -82,7 +82,7 @@ func kindInfo(k *registry.Kind, preferred bool) *apiv1.KindInfo {
 		verbs = allVerbs
 	}
 	info := &apiv1.KindInfo{
-		Group: k.Group, Version: k.Version, Kind: k.Kind, ListKind: k.Kind + "List",
+		Group: k.Group, Version: k.Version, Kind: k.Kind, ListKind: k.ListKindName(),
 		Resource: k.Resource, Singular: k.Singular, ShortNames: k.ShortNames, Categories: k.Categories,
 		Namespaced: k.Namespaced, Verbs: verbs, Preferred: preferred,
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -11,13 +12,12 @@ import (
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	"karve.dev/karve/services/api/codec"
+	"karve.dev/karve/services/api/registry"
 	"karve.dev/karve/services/api/watch"
 )
 
 // The encodings that entries of the cache share.
 const (
-	formBody      watch.Form = "json"         // an object's JSON without kind
-	formAlone     watch.Form = "json+kind"    // the same with kind, for watchers
 	formWire                 = codec.FormWire // protobuf with the resourceVersion, for watchers
 	formMeta      watch.Form = "json/meta"    // the JSON of a PartialObjectMetadata with kind
 	formWireMeta  watch.Form = "proto/meta"   // its protobuf
@@ -35,9 +35,25 @@ var (
 	gvkStatus      = schema.GroupVersionKind{Version: "v1", Kind: "Status"}
 )
 
-// encoding is the one that objects of the kind are answered in.
+// forms are the encodings that depend on the version of a kind.
+type forms struct {
+	body  watch.Form // an object's JSON without kind
+	alone watch.Form // the same with kind, for watchers
+}
+
+func formsOf(k *registry.Kind) forms {
+	f := forms{body: "json", alone: "json+kind"}
+	if k.Custom != nil {
+		f.body += watch.Form("/" + k.Custom.Variant)
+		f.alone += watch.Form("/" + k.Custom.Variant)
+	}
+	return f
+}
+
+// encoding is the one that objects of the kind are answered in. Metadata alone always has a protobuf form.
 func (sv *served) encoding(as *apiv1.Representation) apiv1.Encoding {
-	if as.GetEncoding() == json_ || !sv.protobuf || as.GetForm() == apiv1.Form_FORM_TABLE {
+	form := as.GetForm()
+	if as.GetEncoding() == json_ || form == apiv1.Form_FORM_TABLE || !sv.protobuf && form != apiv1.Form_FORM_METADATA {
 		return json_
 	}
 	return protobuf
@@ -85,7 +101,7 @@ func (sv *served) body(it *item) ([]byte, error) {
 	if it.entry == nil {
 		return sv.encodeBody(*it)
 	}
-	return it.entry.Encoded(formBody, func(e *watch.Entry) ([]byte, error) { return sv.encodeBody(entryItem(e)) })
+	return it.entry.Encoded(sv.forms.body, func(e *watch.Entry) ([]byte, error) { return sv.encodeBody(entryItem(e)) })
 }
 
 func (sv *served) encodeBody(it item) ([]byte, error) {
@@ -99,16 +115,29 @@ func (sv *served) encodeBody(it item) ([]byte, error) {
 // metadata returns the PartialObjectMetadata of an object.
 func (sv *served) metadata(it *item, encoding apiv1.Encoding) ([]byte, error) {
 	if encoding == protobuf {
-		raw, err := it.raw()
-		if err == nil {
-			raw, err = codec.MetadataOnly(raw)
-		}
+		raw, err := sv.rawMetadata(it)
 		return codec.AppendProtobuf(nil, raw, it.revision), err
 	}
 	if it.entry == nil {
 		return sv.encodeMetadata(*it)
 	}
 	return it.entry.Encoded(formMeta, func(e *watch.Entry) ([]byte, error) { return sv.encodeMetadata(entryItem(e)) })
+}
+
+// rawMetadata returns the protobuf bytes of an object's metadata.
+func (sv *served) rawMetadata(it *item) ([]byte, error) {
+	if !sv.protobuf {
+		partial, err := sv.partial(*it)
+		if err != nil {
+			return nil, err
+		}
+		return codec.Marshal(partial)
+	}
+	raw, err := it.raw()
+	if err != nil {
+		return nil, err
+	}
+	return codec.MetadataOnly(raw)
 }
 
 func (sv *served) encodeMetadata(it item) ([]byte, error) {
@@ -133,27 +162,15 @@ func (sv *served) partial(it item) (*metav1.PartialObjectMetadata, error) {
 			err = out.Unmarshal(raw)
 		}
 	} else {
-		obj, objErr := it.object(sv.Kind)
-		if objErr != nil {
-			return nil, objErr
-		}
-		out.ObjectMeta = metav1.ObjectMeta{}
-		copyMeta(&out.ObjectMeta, obj)
+		err = json.Unmarshal(raw, &struct {
+			Metadata *metav1.ObjectMeta `json:"metadata"`
+		}{&out.ObjectMeta})
 	}
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
 	out.ResourceVersion = codec.FormatRevision(it.revision)
 	return out, nil
-}
-
-// copyMeta fills metadata from any object.
-func copyMeta(into *metav1.ObjectMeta, obj metav1.Object) {
-	into.Name, into.GenerateName, into.Namespace = obj.GetName(), obj.GetGenerateName(), obj.GetNamespace()
-	into.UID, into.Generation, into.CreationTimestamp = obj.GetUID(), obj.GetGeneration(), obj.GetCreationTimestamp()
-	into.DeletionTimestamp, into.DeletionGracePeriodSeconds = obj.GetDeletionTimestamp(), obj.GetDeletionGracePeriodSeconds()
-	into.Labels, into.Annotations, into.OwnerReferences = obj.GetLabels(), obj.GetAnnotations(), obj.GetOwnerReferences()
-	into.Finalizers, into.ManagedFields = obj.GetFinalizers(), obj.GetManagedFields()
 }
 
 // encodeObject encodes an object that is not stored as it is (a Status, a Scale, a review).
@@ -175,4 +192,11 @@ func (r *request) success(as *apiv1.Representation, uid types.UID) (*apiv1.Resul
 	return &apiv1.Result{Object: env, Warnings: r.allWarnings()}, err
 }
 
-func (r *request) allWarnings() []string { return append(r.warnings, r.tryWarnings...) }
+// allWarnings are what the kind, the request and its last attempt warn of.
+func (r *request) allWarnings() []string {
+	all := append(r.warnings, r.tryWarnings...)
+	if r.Deprecated != "" {
+		all = append([]string{r.Deprecated}, all...)
+	}
+	return all
+}

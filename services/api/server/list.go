@@ -38,19 +38,19 @@ func (s *Server) List(ctx context.Context, req *apiv1.ListRequest) (*apiv1.Resul
 	if err != nil {
 		return nil, err
 	}
-	return &apiv1.Result{Object: env, Warnings: r.warnings}, nil
+	return &apiv1.Result{Object: env, Warnings: r.allWarnings()}, nil
 }
 
 func (r *request) encodeList(meta metav1.ListMeta, entries []*watch.Entry, as *apiv1.Representation) (*apiv1.Object, error) {
 	encoding := r.encoding(as)
-	listKind := r.GroupVersion().WithKind(r.Kind.Kind + "List")
+	listKind := r.GroupVersion().WithKind(r.ListKindName())
 	switch as.GetForm() {
 	case apiv1.Form_FORM_TABLE:
 		return r.table(meta, entries, as, r.now, true)
 	case apiv1.Form_FORM_METADATA:
 		listKind = gvkPartialList
 		if encoding == protobuf {
-			return metadataList(meta, entries)
+			return r.metadataList(meta, entries)
 		}
 		return jsonList(listKind, meta, entries, func(it *item) ([]byte, error) { return r.metadata(it, json_) })
 	}
@@ -80,17 +80,14 @@ func protobufList(gvk schema.GroupVersionKind, meta metav1.ListMeta, entries []*
 	return envelope(gvk, protobuf, list.Bytes()), nil
 }
 
-func metadataList(meta metav1.ListMeta, entries []*watch.Entry) (*apiv1.Object, error) {
+func (sv *served) metadataList(meta metav1.ListMeta, entries []*watch.Entry) (*apiv1.Object, error) {
 	list, err := codec.NewList(meta, 512*len(entries))
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
 	for _, e := range entries {
 		it := entryItem(e)
-		raw, err := it.raw()
-		if err == nil {
-			raw, err = codec.MetadataOnly(raw)
-		}
+		raw, err := sv.rawMetadata(&it)
 		if err != nil {
 			return nil, apierrors.NewInternalError(err)
 		}

@@ -69,7 +69,7 @@ func (s *Server) attempt(ctx context.Context, r *request, it item, dryRun bool, 
 	if err != nil {
 		return done, false, err
 	}
-	value, err := codec.Encode(r.GroupVersionKind, out.Next)
+	value, err := codec.Encode(r.StorageKind(), out.Next)
 	if err != nil {
 		return done, false, apierrors.NewInternalError(err)
 	}

@@ -32,6 +32,8 @@ func (s *Server) Watch(req *apiv1.WatchRequest, stream grpc.ServerStreamingServe
 		return err
 	}
 	opts.Namespace, opts.Predicate = r.namespace, predicate
+	ctx, cancel := r.untilReplaced(ctx)
+	defer cancel()
 	e := &eventEncoder{served: r.served, as: req.GetAs()}
 	w, err := r.collection.Watch(ctx, opts)
 	if err != nil {
@@ -161,7 +163,7 @@ func (e *eventEncoder) object(entry *watch.Entry) (*apiv1.Object, error) {
 	}
 	share := formWire
 	if encoding == json_ {
-		share = formAlone
+		share = e.forms.alone
 	}
 	data, err := entry.Encoded(share, func(*watch.Entry) ([]byte, error) {
 		fresh := item{value: entry.Value, revision: entry.Revision}
