@@ -91,3 +91,21 @@ func TestClientGoApplies(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 1, d.Status.ReadyReplicas)
 }
+
+// TestKubectlAppliesTwice: what defaults, conversions and other writers' fields make of an object is no difference.
+func TestKubectlAppliesTwice(t *testing.T) {
+	k := cluster(t).kubectl(t)
+	versions := func() []string {
+		const columns = " --no-headers -o custom-columns=K:.kind,N:.metadata.name,V:.metadata.resourceVersion,G:.metadata.generation"
+		out := k.run("get secret,sa,pvc,sts,ds,job,cronjob,ingress,netpol,hpa,pdb,pod,svc,limits,quota" + columns)
+		return strings.Split(out+k.run("get sc,pv,ns,clusterrole,clusterrolebinding"+columns), "\n")
+	}
+	k.run("apply --server-side -f testdata/apply.yaml")
+	before := versions()
+	k.run("apply --server-side -f testdata/apply.yaml")
+	require.Equal(t, before, versions())
+	require.Empty(t, k.run("diff --server-side -f testdata/apply.yaml"))
+	k.run("apply --server-side --field-manager=other -f testdata/apply.yaml")
+	require.Equal(t, "kubectl other", k.run("get sts st -o jsonpath={.metadata.managedFields[*].manager} --show-managed-fields"))
+	k.run("delete -f testdata/apply.yaml --wait=false")
+}

@@ -15,7 +15,7 @@ const (
 	// maxPending bounds what waits to be sent; a writer that exceeds it waits, too.
 	maxPending = 256 << 10
 	// maxKept is the largest buffer that is kept for the next use.
-	maxKept = 64 << 10
+	maxKept = maxPending
 )
 
 // batchListener hands out connections that send in batches.

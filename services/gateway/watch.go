@@ -13,10 +13,12 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/fields"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/internal/transport"
 	"karve.dev/karve/services/gateway/media"
 )
 
@@ -33,6 +35,8 @@ type watch struct {
 	call *call
 	// format is how events are written; headers are sent when it is settled.
 	format media.Type
+	// gone is set when the client takes no more.
+	gone bool
 }
 
 // eventBuffers hold the frames of a batch while they are written: one write a batch makes the fewest HTTP/2 frames, and
@@ -58,37 +62,58 @@ func (g *Gateway) serveWatch(w *response, c *call) {
 	ctx, cancel := context.WithTimeout(c.ctx, timeout)
 	defer cancel()
 	defer context.AfterFunc(g.drained, cancel)()
-	stream, err := g.resources.Watch(ctx, req)
-	if err != nil {
-		g.fail(w, c.r, err)
-		return
-	}
 	s := &watch{w: w, call: c, format: c.accepted.Type}
-	// The API service sends headers as soon as it accepts a watch. A stream that ends without any was refused, and its
-	// error is still in time to become the HTTP status.
+	if direct, ok := g.cfg.API.(transport.Direct); ok {
+		err = direct.Run(ctx, apiv1.ResourceService_Watch_FullMethodName, req, s.accept, s.receive)
+	} else {
+		err = s.follow(ctx, g.resources, req)
+	}
+	g.endWatch(ctx, s, err)
+}
+
+// follow receives from an API service in another process.
+func (s *watch) follow(ctx context.Context, api apiv1.ResourceServiceClient, req *apiv1.WatchRequest) error {
+	stream, err := api.Watch(ctx, req)
+	if err != nil {
+		return err
+	}
 	md, err := stream.Header()
 	if err != nil {
-		g.endWatch(ctx, s, err)
-		return
+		return err
 	}
-	if md != nil {
-		if c.accepted.JSONToo && slices.Contains(md[headerEncoding], "json") {
-			s.format = media.JSON
-		}
-		s.start()
-	}
+	s.accept(md)
 	for {
 		res, err := stream.Recv()
 		if err != nil {
-			g.endWatch(ctx, s, err)
-			return
+			return err
 		}
-		s.start()
-		if err := s.write(res.GetEvents()); err != nil {
-			return
+		if err := s.receive(res); err != nil {
+			return err
 		}
-		w.Flush()
 	}
+}
+
+// accept sends the HTTP headers. The API service sends its own as soon as it accepts a watch; a stream that ends without
+// any (nil) was refused, and its error is still in time to become the HTTP status.
+func (s *watch) accept(md metadata.MD) {
+	if md == nil {
+		return
+	}
+	if s.call.accepted.JSONToo && slices.Contains(md[headerEncoding], "json") {
+		s.format = media.JSON
+	}
+	s.start()
+}
+
+// receive sends one message of the API service.
+func (s *watch) receive(m any) error {
+	s.start()
+	if err := s.write(m.(*apiv1.WatchResponse).GetEvents()); err != nil {
+		s.gone = true
+		return err
+	}
+	s.w.Flush()
+	return nil
 }
 
 func watchRequest(c *call) (*apiv1.WatchRequest, time.Duration, error) {
@@ -168,7 +193,10 @@ func (s *watch) append(out []byte, ev *apiv1.WatchEvent) ([]byte, error) {
 // endWatch ends a watch. A refusal that comes before anything was sent becomes the HTTP status. Later a Status of the
 // API service becomes the last event; whatever else happened, the stream just ends and the client watches again.
 func (g *Gateway) endWatch(ctx context.Context, s *watch, err error) {
-	over := ctx.Err() != nil || errors.Is(err, io.EOF)
+	if s.gone {
+		return
+	}
+	over := err == nil || ctx.Err() != nil || errors.Is(err, io.EOF)
 	if s.w.code == 0 && !over {
 		g.fail(s.w, s.call.r, err)
 		return
