@@ -217,3 +217,20 @@ func TestADisruptionBudgetFollowsItsPods(t *testing.T) {
 	allows(6, 0)
 	require.NoError(t, c.Delete(t.Context(), workload("web", 0), client.DeleteOptions{Propagation: metav1.DeletePropagationOrphan}))
 }
+
+func TestADisruptionThatDidNotComeIsForgotten(t *testing.T) {
+	c := start(t)
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "lucky"},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "broken"}}},
+	}
+	require.NoError(t, c.Create(t.Context(), p))
+	p.Status.Conditions = []corev1.PodCondition{{
+		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "PreemptionByScheduler", LastTransitionTime: metav1.NewTime(time.Now().Add(-time.Hour)),
+	}}
+	require.NoError(t, c.UpdateStatus(t.Context(), p))
+	c.eventually("forgotten", func() bool {
+		require.NoError(t, c.Get(t.Context(), p, "default", "lucky"))
+		return p.Status.Conditions[0].Status == corev1.ConditionFalse
+	})
+}

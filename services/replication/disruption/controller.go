@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -35,6 +36,8 @@ type Controller struct {
 	pods      *informer.Informer[*corev1.Pod]
 	workloads workloads
 	queue     *reconcile.Controller
+	// stale are pods that were to be disrupted.
+	stale *reconcile.Controller
 }
 
 // New returns the controller. It registers with the informers, which must not run yet.
@@ -48,6 +51,7 @@ func New(c *client.Client, set *informer.Set, recorder *events.Recorder, log *za
 		},
 	}
 	r.queue = reconcile.New("disruption-controller", workers, r.reconcile, log)
+	r.stale = reconcile.New("stale-disruption-controller", 1, r.clear, log)
 	r.budgets.OnChange(func(_, new *policyv1.PodDisruptionBudget) {
 		if new != nil {
 			r.queue.Enqueue(informer.KeyOf(new))
@@ -88,9 +92,17 @@ func watch[T client.Object](r *Controller, i *informer.Informer[T], facts func(T
 }
 
 // Run works until ctx ends. The informers are synced before.
-func (r *Controller) Run(ctx context.Context) error { return r.queue.Run(ctx) }
+func (r *Controller) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.queue.Run(ctx) })
+	g.Go(func() error { return r.stale.Run(ctx) })
+	return g.Wait()
+}
 
 func (r *Controller) podChanged(old, new *corev1.Pod) {
+	if target(old) == nil && target(new) != nil {
+		r.stale.Enqueue(informer.KeyOf(new))
+	}
 	if !pods.Changed(old, new) {
 		return
 	}
