@@ -158,6 +158,16 @@ func sharing(t *testing.T, w *world) {
 	p = w.wait("sharing", "running", running)
 	require.Contains(t, w.exec(p, "/app", "get", "127.0.0.1:8080"), "sharing", "containers share the network")
 	require.Contains(t, w.exec(p, "/app", "cat", "/proc/1/cmdline"), "/pause", "and, where asked, processes")
+	w.update("sharing", func(p *corev1.Pod) {
+		p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{
+			EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug", Image: appImage, Args: []string{"get", "127.0.0.1:8080"}},
+			TargetContainerName:      "one",
+		}}
+	})
+	w.wait("sharing", "debugged", func(p *corev1.Pod) bool {
+		s := p.Status.EphemeralContainerStatuses
+		return len(s) == 1 && s[0].State.Terminated != nil && s[0].State.Terminated.ExitCode == 0
+	})
 	w.delete("sharing", 0)
 	w.wait("sharing", "gone", gone)
 }

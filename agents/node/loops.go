@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"karve.dev/karve/agents/node/machine"
 	"karve.dev/karve/agents/node/report"
@@ -41,8 +42,17 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// lowestOOMScoreAdj is what an agent wants to give: to sandboxes.
+const lowestOOMScoreAdj = -998
+
 // keepNode registers the node and keeps its status.
 func (a *Agent) keepNode(ctx context.Context) error {
+	self := corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: a.cfg.NodeName, UID: types.UID(a.cfg.NodeName)}
+	a.cfg.Events.EventOn(self, corev1.EventTypeNormal, "Starting", "Starting kubelet.")
+	if lowest := machine.MinOOMScoreAdj(); lowest > lowestOOMScoreAdj {
+		a.cfg.Events.EventOn(self, corev1.EventTypeWarning, "OOMScoreAdjLimited",
+			"Containers get an oom_score_adj of at least %d: without CAP_SYS_RESOURCE this machine allows none below", lowest)
+	}
 	short, cancel := context.WithTimeout(ctx, time.Second)
 	if info, err := a.cfg.Runtime.Info(short); err == nil {
 		a.node.Change(func(st *corev1.NodeStatus) {

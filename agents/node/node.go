@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -73,6 +74,8 @@ type Config struct {
 	ClusterDomain string
 	// MTU of pods' interfaces; by default that of the machine's way out.
 	MTU int
+	// Metrics is where the node's metrics are registered; nil for none.
+	Metrics prometheus.Registerer
 }
 
 // podNetwork is what the agent itself does with the network, beside what workers do.
@@ -150,7 +153,11 @@ func New(cfg Config) (*Agent, error) {
 	a.pods = report.NewPods(cfg.Conn, cfg.NodeName, a.log)
 	want := a.describe()
 	a.node = report.NewNode(cfg.Client, want, a.log)
-	a.pool = worker.New(a.workerConfig(want.Status.Allocatable))
+	workers := a.workerConfig(want.Status.Allocatable)
+	if workers.Started, err = newMetrics(cfg.Metrics, cfg.NodeName, func() *worker.Pool { return a.pool }); err != nil {
+		return nil, errors.Join(err, lis.Close())
+	}
+	a.pool = worker.New(workers)
 	return a, nil
 }
 

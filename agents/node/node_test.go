@@ -21,7 +21,7 @@ func simulate(t testing.TB, p *plane, rt *simulated.Runtime, name string) {
 	conn := p.conn(name)
 	agent, err := node.New(node.Config{
 		Cluster: "sim", NodeName: name, DataDir: t.TempDir(), Conn: conn, HealthConn: conn, Client: client.New(conn, "kubelet"),
-		Runtime: rt, Log: zap.NewNop(), Events: p,
+		Runtime: rt, Log: zap.NewNop(), Events: p, Metrics: p.metrics,
 	})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -86,6 +86,19 @@ func condition(n *corev1.Node, kind corev1.NodeConditionType) *corev1.NodeCondit
 	return nil
 }
 
+// gather returns the metrics' values, of histograms their counts.
+func (p *plane) gather() map[string]float64 {
+	families, err := p.metrics.Gather()
+	require.NoError(p.t, err)
+	out := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			out[f.GetName()] = m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return out
+}
+
 func TestSimulatedPods(t *testing.T) {
 	p, rt := newPlane(t, "10.233.2.0/24"), simulated.New()
 	simulate(t, p, rt, "sim-2")
@@ -96,6 +109,9 @@ func TestSimulatedPods(t *testing.T) {
 	for i := range pods {
 		p.wait(fmt.Sprintf("pod-%d", i), "running", running)
 	}
+	require.Equal(t, map[string]float64{
+		"kubelet_running_pods": pods, "kubelet_running_containers": pods, "kubelet_pod_start_duration_seconds": pods,
+	}, p.gather())
 	rt.Exit(idOf(p.wait("pod-7", "running", running)), 1)
 	p.wait("pod-7", "restarted", restarted(1))
 	for i := range pods {

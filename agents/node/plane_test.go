@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -40,6 +41,8 @@ type plane struct {
 	t      testing.TB
 	server *transport.Server
 	cidr   string
+	// metrics are those of the node.
+	metrics *prometheus.Registry
 
 	mu       sync.Mutex
 	changed  *sync.Cond
@@ -57,7 +60,7 @@ type plane struct {
 
 func newPlane(t testing.TB, cidr string) *plane {
 	p := &plane{
-		t: t, cidr: cidr, server: transport.NewServer(nil, nil), pods: map[string]*corev1.Pod{},
+		t: t, cidr: cidr, metrics: prometheus.NewRegistry(), server: transport.NewServer(nil, nil), pods: map[string]*corev1.Pod{},
 		configs: map[string]*corev1.ConfigMap{}, secrets: map[string]*corev1.Secret{}, running: map[string]time.Time{},
 	}
 	p.changed = sync.NewCond(&p.mu)

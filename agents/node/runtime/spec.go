@@ -20,14 +20,16 @@ type ContainerSpec struct {
 	Env           []string
 	WorkingDir    string
 	// User is "uid", "uid:gid" or empty for the image's own.
-	User            string
-	Groups          []string
-	Stdin           bool
-	StdinOnce       bool
-	Mounts          []Mount
-	Resources       Resources
-	HostPID         bool
-	SharePID        bool
+	User      string
+	Groups    []string
+	Stdin     bool
+	StdinOnce bool
+	Mounts    []Mount
+	Resources Resources
+	HostPID   bool
+	SharePID  bool
+	// PIDOf is the ID of a container whose processes this one joins.
+	PIDOf           string
 	HostIPC         bool
 	Privileged      bool
 	ReadOnlyRootFS  bool

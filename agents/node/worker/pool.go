@@ -10,7 +10,6 @@ import (
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"karve.dev/karve/agents/node/image"
@@ -69,6 +68,8 @@ type Config struct {
 	// APIService is the address at which pods reach the API ("10.96.0.1"); empty when they are not told.
 	APIService  string
 	Allocatable corev1.ResourceList
+	// Started is told how long each pod took from SetPod to the report that it runs.
+	Started func(time.Duration)
 	// Parallel bounds the creations and starts that the engine works on at once.
 	Parallel int
 	// MinOOMScoreAdj is the lowest oom_score_adj that this machine lets containers have.
@@ -96,6 +97,9 @@ type Pool struct {
 func New(cfg Config) *Pool {
 	if cfg.Parallel == 0 {
 		cfg.Parallel = 8
+	}
+	if cfg.Started == nil {
+		cfg.Started = func(time.Duration) {}
 	}
 	return &Pool{
 		cfg: cfg, slots: make(chan struct{}, cfg.Parallel),
@@ -205,79 +209,6 @@ func (p *Pool) Synced(known func(types.UID) bool) {
 	p.startAll()
 }
 
-// endOrphans gives the containers of pods that are gone a worker that ends them, and sweeps files away.
-func (p *Pool) endOrphans() {
-	if !p.synced || !p.adopted {
-		return
-	}
-	for uid, containers := range p.found {
-		w := newWorker(p, orphan(containers[0].Meta))
-		w.adopt(containers, nil)
-		w.setGone()
-		p.workers[uid] = w
-		delete(p.found, uid)
-	}
-	if err := p.cfg.Volumes.Sweep(func(uid string) bool { return p.workers[types.UID(uid)] != nil }); err != nil {
-		p.cfg.Log.Warn("sweep volumes", zap.Error(err))
-	}
-}
-
-// orphan makes up the pod of a container from its labels.
-func orphan(meta runtime.Meta) *corev1.Pod {
-	grace := int64(meta.Grace / time.Second)
-	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: meta.Namespace, Name: meta.Pod, UID: types.UID(meta.UID)},
-		Spec:       corev1.PodSpec{TerminationGracePeriodSeconds: &grace},
-	}
-}
-
-// Handle takes a change on the engine.
-func (p *Pool) Handle(ev runtime.Event) {
-	if ev.Kind == runtime.ImageChanged {
-		p.cfg.Images.Forget()
-		p.each(func(w *worker) { w.retry(imageTrouble) })
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	uid := types.UID(ev.Meta.UID)
-	w := p.workers[uid]
-	if p.ctx == nil || w != nil && w.handle(p.ctx, ev) {
-		return
-	}
-	switch appeared := ev.Kind == runtime.ContainerCreated || ev.Kind == runtime.ContainerStarted; {
-	case !appeared || !p.synced || !p.adopted:
-	case w != nil:
-		p.late[uid] = append(p.late[uid], ev.ID)
-	default:
-		p.beginLatecomer(ev.ID)
-	}
-}
-
-// beginLatecomer ends a container of a pod that is gone: one that was begun by an agent that was cut off, and completed
-// by the engine afterwards.
-func (p *Pool) beginLatecomer(id string) {
-	p.all.Add(1)
-	go func(ctx context.Context) {
-		defer p.all.Done()
-		p.endLatecomer(ctx, id)
-	}(p.ctx)
-}
-
-func (p *Pool) endLatecomer(ctx context.Context, id string) {
-	c, err := p.cfg.Runtime.Inspect(ctx, id)
-	if err != nil {
-		return // removed meanwhile, or listed again once the engine answers
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.workers[types.UID(c.UID)] == nil {
-		p.found[types.UID(c.UID)] = []runtime.Container{c}
-		p.endOrphans()
-		p.startAll()
-	}
-}
-
 // ObjectChanged tells that a ConfigMap or Secret of a namespace has changed.
 func (p *Pool) ObjectChanged(namespace string) {
 	p.each(func(w *worker) {
@@ -305,6 +236,23 @@ func (p *Pool) Pods() []*corev1.Pod {
 		out = append(out, w.pod)
 	})
 	return out
+}
+
+// Running counts the pods with a running sandbox, and the running containers.
+func (p *Pool) Running() (pods, containers int) {
+	p.each(func(w *worker) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if s := w.obs.Sandbox(); s != nil && s.State == runtime.Running {
+			pods++
+		}
+		for name := range w.obs.Containers {
+			if c := w.obs.Latest(name); c != nil && c.State == runtime.Running {
+				containers++
+			}
+		}
+	})
+	return pods, containers
 }
 
 // Resend reports every pod's status again, as after the API may have missed some.

@@ -30,6 +30,7 @@ func (s *starting) spec(ctx context.Context, img runtime.Image, sandbox string) 
 		HostPID:   s.pod.Spec.HostPID, HostIPC: s.pod.Spec.HostIPC,
 		SharePID: s.pod.Spec.ShareProcessNamespace != nil && *s.pod.Spec.ShareProcessNamespace,
 	}
+	spec.PIDOf = s.target()
 	spec.Sandbox, spec.NextDelay, spec.Hash, spec.TTY = sandbox, s.NextDelay, podstate.Hash(s.c), s.c.TTY
 	spec.MessagePolicy = string(s.c.TerminationMessagePolicy)
 	spec.StopSignal = img.StopSignal
@@ -41,6 +42,20 @@ func (s *starting) spec(ctx context.Context, img runtime.Image, sandbox string) 
 	}
 	spec.Mounts, err = s.mounts(env)
 	return spec, err
+}
+
+// target is the container whose processes an ephemeral container asks to see.
+func (s *starting) target() string {
+	for i := range s.pod.Spec.EphemeralContainers {
+		if e := &s.pod.Spec.EphemeralContainers[i]; e.Name == s.c.Name && e.TargetContainerName != "" {
+			s.worker.mu.Lock()
+			defer s.worker.mu.Unlock()
+			if c := s.obs.Latest(e.TargetContainerName); c != nil && c.State == runtime.Running {
+				return c.ID
+			}
+		}
+	}
+	return ""
 }
 
 func gracePeriod(pod *corev1.Pod) time.Duration {

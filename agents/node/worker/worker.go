@@ -41,6 +41,7 @@ type worker struct {
 	// failures counts the failures in a row of a container name, for its back-off.
 	failures map[string]int
 	reported []byte
+	born     time.Time // when the pod was first seen; zero once it has been reported running
 	held     time.Time // since when a status that can wait has not been reported
 	hadOne   bool      // a sandbox existed before
 	stale    bool      // volumes need a refresh
@@ -51,7 +52,7 @@ type worker struct {
 }
 
 func newWorker(p *Pool, pod *corev1.Pod) *worker {
-	return &worker{
+	w := &worker{
 		pool: p, namespace: pod.Namespace, name: pod.Name, uid: pod.UID, pod: pod,
 		log:    p.cfg.Log.With(zap.String("pod", pod.Namespace+"/"+pod.Name)),
 		kicked: make(chan struct{}, 1),
@@ -62,6 +63,10 @@ func newWorker(p *Pool, pod *corev1.Pod) *worker {
 		},
 		aborts: map[string]context.CancelFunc{}, stops: map[string]*stopping{}, failures: map[string]int{},
 	}
+	if pod.Status.Phase == "" || pod.Status.Phase == corev1.PodPending {
+		w.born = time.Now()
+	}
+	return w
 }
 
 // kick makes the loop look again.
@@ -218,6 +223,12 @@ func (w *worker) report(status *corev1.PodStatus, now time.Time, terminated bool
 	}
 	w.held = time.Time{}
 	w.reported = data
+	if status.Phase != corev1.PodPending {
+		if !w.born.IsZero() && status.Phase == corev1.PodRunning {
+			w.pool.cfg.Started(now.Sub(w.born))
+		}
+		w.born = time.Time{}
+	}
 	w.pool.cfg.Reporter.Report(types.NamespacedName{Namespace: w.namespace, Name: w.name}, w.uid, status, terminated)
 }
 
@@ -259,6 +270,11 @@ func (w *worker) ref(container string) corev1.ObjectReference {
 		for i := range w.pod.Spec.InitContainers {
 			if w.pod.Spec.InitContainers[i].Name == container {
 				field = "initContainers"
+			}
+		}
+		for i := range w.pod.Spec.EphemeralContainers {
+			if w.pod.Spec.EphemeralContainers[i].Name == container {
+				field = "ephemeralContainers"
 			}
 		}
 		ref.FieldPath = "spec." + field + "{" + container + "}"

@@ -63,6 +63,8 @@ func (r *Runtime) containerConfig(spec runtime.ContainerSpec) (*container.Config
 		},
 	}
 	switch {
+	case spec.PIDOf != "":
+		host.PidMode = container.PidMode("container:" + spec.PIDOf)
 	case spec.HostPID:
 		host.PidMode = "host"
 	case spec.SharePID:

@@ -1,0 +1,86 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"karve.dev/karve/agents/node/runtime"
+)
+
+// endOrphans gives the containers of pods that are gone a worker that ends them, and sweeps files away.
+func (p *Pool) endOrphans() {
+	if !p.synced || !p.adopted {
+		return
+	}
+	for uid, containers := range p.found {
+		w := newWorker(p, orphan(containers[0].Meta))
+		w.adopt(containers, nil)
+		w.setGone()
+		p.workers[uid] = w
+		delete(p.found, uid)
+	}
+	if err := p.cfg.Volumes.Sweep(func(uid string) bool { return p.workers[types.UID(uid)] != nil }); err != nil {
+		p.cfg.Log.Warn("sweep volumes", zap.Error(err))
+	}
+}
+
+// orphan makes up the pod of a container from its labels.
+func orphan(meta runtime.Meta) *corev1.Pod {
+	grace := int64(meta.Grace / time.Second)
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: meta.Namespace, Name: meta.Pod, UID: types.UID(meta.UID)},
+		Spec:       corev1.PodSpec{TerminationGracePeriodSeconds: &grace},
+	}
+}
+
+// Handle takes a change on the engine.
+func (p *Pool) Handle(ev runtime.Event) {
+	if ev.Kind == runtime.ImageChanged {
+		p.cfg.Images.Forget()
+		p.each(func(w *worker) { w.retry(imageTrouble) })
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	uid := types.UID(ev.Meta.UID)
+	w := p.workers[uid]
+	if p.ctx == nil || w != nil && w.handle(p.ctx, ev) {
+		return
+	}
+	switch appeared := ev.Kind == runtime.ContainerCreated || ev.Kind == runtime.ContainerStarted; {
+	case !appeared || !p.synced || !p.adopted:
+	case w != nil:
+		p.late[uid] = append(p.late[uid], ev.ID)
+	default:
+		p.beginLatecomer(ev.ID)
+	}
+}
+
+// beginLatecomer ends a container of a pod that is gone: one that was begun by an agent that was cut off, and completed
+// by the engine afterwards.
+func (p *Pool) beginLatecomer(id string) {
+	p.all.Add(1)
+	go func(ctx context.Context) {
+		defer p.all.Done()
+		p.endLatecomer(ctx, id)
+	}(p.ctx)
+}
+
+func (p *Pool) endLatecomer(ctx context.Context, id string) {
+	c, err := p.cfg.Runtime.Inspect(ctx, id)
+	if err != nil {
+		return // removed meanwhile, or listed again once the engine answers
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.workers[types.UID(c.UID)] == nil {
+		p.found[types.UID(c.UID)] = []runtime.Container{c}
+		p.endOrphans()
+		p.startAll()
+	}
+}
