@@ -25,6 +25,9 @@ func (o *logOptions) flags(cmd *cobra.Command) {
 
 func (o *logOptions) logger() (*zap.Logger, error) {
 	log, _, err := process.NewLogger(os.Stderr, process.LogFormat(o.format), o.level)
+	if err == nil {
+		quietLibraries(log)
+	}
 	return log, err
 }
 
