@@ -105,7 +105,7 @@ func TestKubectlAppliesTwice(t *testing.T) {
 	k.run("apply --server-side -f testdata/apply.yaml")
 	require.Equal(t, before, versions())
 	require.Empty(t, k.run("diff --server-side -f testdata/apply.yaml"))
-	k.run("apply --server-side --field-manager=other -f testdata/apply.yaml")
+	k.run("apply --server-side --field-manager=other --force-conflicts -f testdata/apply.yaml")
 	require.Equal(t, "kubectl other", k.run("get sts st -o jsonpath={.metadata.managedFields[*].manager} --show-managed-fields"))
 	k.run("delete -f testdata/apply.yaml --wait=false")
 }

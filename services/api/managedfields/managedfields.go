@@ -6,8 +6,8 @@
 // created by somebody who names himself as their field manager (kubectl and Helm do), and those that were applied at
 // least once. Everything that is nobody's configuration, above all what Karve's own controllers and nodes make by the
 // thousand, goes without; at the first apply the fields that are there then are recorded under "before-first-apply", as
-// Kubernetes does with objects that have no record. The schema by which lists are merged is read when the first write
-// needs it.
+// Kubernetes does with objects that have no record. What nodes report in batches and the binding of a pod change no record
+// either. The schema by which lists are merged is read when the first write needs it.
 package managedfields
 
 import (

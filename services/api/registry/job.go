@@ -25,7 +25,7 @@ func job() *Kind {
 		NewList:        func() runtime.Object { return &batchv1.JobList{} },
 		Life:           life,
 		Default:        defaultJob,
-		PrepareCreate:  func(j *batchv1.Job) { life.create(j); generateSelector(j) },
+		PrepareCreate:  func(j *batchv1.Job) { life.create(j); generateSelector(j); defaultJobLabels(j) },
 		Validate:       validateJob,
 		ValidateUpdate: validateJobUpdate,
 		Warnings:       templateWarnings(func(o *batchv1.Job) *corev1.PodTemplateSpec { return &o.Spec.Template }),
@@ -51,9 +51,7 @@ func defaultJob(j *batchv1.Job) {
 		point(&s.BackoffLimit, math.MaxInt32)
 	}
 	point(&s.BackoffLimit, 6)
-	if len(j.Labels) == 0 {
-		j.Labels = maps.Clone(s.Template.Labels)
-	}
+	defaultJobLabels(j)
 	point(&s.CompletionMode, batchv1.NonIndexedCompletion)
 	point(&s.Suspend, false)
 	point(&s.ManualSelector, false)
@@ -67,6 +65,13 @@ func defaultJob(j *batchv1.Job) {
 	}
 	point(&s.PodReplacementPolicy, batchv1.TerminatingOrFailed)
 	podspec.Default(&s.Template.Spec)
+}
+
+// defaultJobLabels gives a job without labels those of its pods, the generated ones as well.
+func defaultJobLabels(j *batchv1.Job) {
+	if len(j.Labels) == 0 {
+		j.Labels = maps.Clone(j.Spec.Template.Labels)
+	}
 }
 
 // generateSelector gives a job's pods labels that no other job's pods have, unless the author takes care of it.

@@ -58,6 +58,9 @@ func (s *Server) attempt(ctx context.Context, r *request, it item, dryRun bool, 
 	if err != nil {
 		return done, false, err
 	}
+	// Stored bytes have no place for some of what defaults say (the kind of a claim template): without it, every change
+	// would seem to change that too.
+	r.Default(old)
 	out, err := fn(old)
 	if err != nil {
 		return done, false, err
