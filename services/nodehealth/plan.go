@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -175,7 +176,7 @@ func tolerated(tolerations []corev1.Toleration, t corev1.Taint) (stay time.Durat
 	found := false
 	for i := range tolerations {
 		tol := &tolerations[i]
-		if !matches(tol, t) {
+		if !tol.ToleratesTaint(logr.Discard(), &t, true) {
 			continue
 		}
 		if tol.TolerationSeconds == nil {
@@ -191,14 +192,4 @@ func tolerated(tolerations []corev1.Toleration, t corev1.Taint) (stay time.Durat
 		found, forever = true, false
 	}
 	return stay, forever
-}
-
-func matches(tol *corev1.Toleration, t corev1.Taint) bool {
-	if tol.Effect != "" && tol.Effect != t.Effect || tol.Key != "" && tol.Key != t.Key {
-		return false
-	}
-	if tol.Operator == corev1.TolerationOpExists {
-		return true
-	}
-	return tol.Key != "" && tol.Value == t.Value
 }

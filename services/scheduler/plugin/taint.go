@@ -3,6 +3,7 @@ package plugin
 import (
 	"fmt"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 
 	"karve.dev/karve/services/scheduler/framework"
@@ -43,11 +44,7 @@ func scoreTaints(_ *snapshot.Snapshot, pod *snapshot.Pod) framework.NodeScore {
 
 func tolerates(tolerations []corev1.Toleration, t *corev1.Taint) bool {
 	for i := range tolerations {
-		tol := &tolerations[i]
-		if tol.Effect != "" && tol.Effect != t.Effect || tol.Key != "" && tol.Key != t.Key {
-			continue
-		}
-		if tol.Operator == corev1.TolerationOpExists || tol.Key != "" && tol.Value == t.Value {
+		if tolerations[i].ToleratesTaint(logr.Discard(), t, true) {
 			return true
 		}
 	}
