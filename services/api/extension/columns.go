@@ -1,9 +1,7 @@
 package extension
 
 import (
-	"bytes"
 	"fmt"
-	"reflect"
 	"strings"
 	"time"
 
@@ -11,14 +9,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/duration"
-	"k8s.io/client-go/util/jsonpath"
 )
 
 // table is how kubectl get shows a custom kind.
 type table struct {
 	columns []metav1.TableColumnDefinition
 	// paths are those of all columns but the first, which is the name.
-	paths []string
+	paths []path
 }
 
 // ageColumn is what kinds have that declare no column.
@@ -38,48 +35,30 @@ func newTable(declared []apiextensionsv1.CustomResourceColumnDefinition) *table 
 			column.Description = "Custom resource definition column (in JSONPath format): " + c.JSONPath
 		}
 		t.columns = append(t.columns, column)
-		t.paths = append(t.paths, c.JSONPath)
+		t.paths = append(t.paths, newPath(c.JSONPath))
 	}
 	return t
 }
 
-// cells evaluates the columns. Paths are parsed each time: a parsed one keeps state and is for one goroutine only.
+// cells evaluates the columns.
 func (t *table) cells(c *Custom, now time.Time) []any {
-	content := c.content()
 	out := make([]any, 1, len(t.columns))
 	out[0] = c.Name
-	for i, path := range t.paths {
-		out = append(out, cell(content, path, t.columns[i+1].Type, now))
+	for i, p := range t.paths {
+		out = append(out, cell(c, p, t.columns[i+1].Type, now))
 	}
 	return out
 }
 
-func cell(content map[string]any, path, typ string, now time.Time) any {
-	p, err := parse(path)
-	if err != nil {
+func cell(c *Custom, p path, typ string, now time.Time) any {
+	value := p.find(c)
+	switch {
+	case value == nil:
 		return nil
-	}
-	found, err := p.FindResults(content)
-	if err != nil || len(found) == 0 || len(found[0]) == 0 {
-		return nil
-	}
-	value := found[0][0].Interface()
-	if typ != "string" {
+	case typ != "string":
 		return typed(typ, value, now)
 	}
-	var text bytes.Buffer
-	if err := p.PrintResults(&text, []reflect.Value{reflect.ValueOf(value)}); err != nil {
-		return nil
-	}
-	return text.String()
-}
-
-func parse(path string) (*jsonpath.JSONPath, error) {
-	p := jsonpath.New("path").AllowMissingKeys(true)
-	if err := p.Parse("{" + path + "}"); err != nil {
-		return nil, fmt.Errorf("path %q: %w", path, err)
-	}
-	return p, nil
+	return text(value)
 }
 
 // typed is a value as its column's type wants it; nil when it is of another.
@@ -105,19 +84,18 @@ func typed(typ string, value any, now time.Time) any {
 	return nil
 }
 
-// selectable are the paths of fields by which objects can be selected.
-type selectable []string
+// selectable are the fields by which objects can be selected, by their names.
+type selectable map[string]path
 
 // selectables are those of all versions: the objects are the same. Nil for none.
 func selectables(d *definition) selectable {
 	var out selectable
-	seen := map[string]bool{}
 	for i := range d.Spec.Versions {
 		for _, f := range d.Spec.Versions[i].SelectableFields {
-			if !seen[f.JSONPath] {
-				seen[f.JSONPath] = true
-				out = append(out, f.JSONPath)
+			if out == nil {
+				out = selectable{}
 			}
+			out[strings.TrimPrefix(f.JSONPath, ".")] = newPath(f.JSONPath)
 		}
 	}
 	return out
@@ -126,17 +104,10 @@ func selectables(d *definition) selectable {
 // of returns the fields' values as text; a field that is not there is empty.
 func (s selectable) of(c *Custom) fields.Set {
 	out := make(fields.Set, len(s))
-	content := c.content()
-	for _, path := range s {
-		name := strings.TrimPrefix(path, ".")
+	for name, p := range s {
 		out[name] = ""
-		p, err := parse(path)
-		if err != nil {
-			continue
-		}
-		found, err := p.FindResults(content)
-		if err == nil && len(found) > 0 && len(found[0]) > 0 && found[0][0].Interface() != nil {
-			out[name] = fmt.Sprint(found[0][0].Interface())
+		if value := p.find(c); value != nil {
+			out[name] = fmt.Sprint(value)
 		}
 	}
 	return out

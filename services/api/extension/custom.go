@@ -73,6 +73,9 @@ func (c *Custom) UnmarshalJSON(data []byte) error {
 
 // UnmarshalStrict reads what a client sent. It returns what is unknown or doubled apart from what is an error.
 func (c *Custom) UnmarshalStrict(data []byte) (found []error, err error) {
+	if err := c.version.storable(); err != nil {
+		return nil, err
+	}
 	var content map[string]any
 	if found, err = sigsjson.UnmarshalStrict(data, &content); err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ import (
 )
 
 // drainDying begins to delete the objects of definitions that are deleted, and stops where a definition has gone.
-func (f *follower) drainDying(ctx context.Context, all []*definition) {
+func (f *follower) drainDying(ctx context.Context, all []*known) {
 	dying := map[types.UID]bool{}
 	for _, d := range all {
 		if d.DeletionTimestamp == nil || !slices.Contains(d.Finalizers, apiextensionsv1.CustomResourceCleanupFinalizer) {
@@ -32,7 +32,7 @@ func (f *follower) drainDying(ctx context.Context, all []*definition) {
 		}
 		drain, stop := context.WithCancel(ctx)
 		f.draining[d.UID] = stop
-		f.wait.Go(func() { f.x.drain(drain, d) })
+		f.wait.Go(func() { f.x.drain(drain, d.definition) })
 	}
 	for uid, stop := range f.draining {
 		if !dying[uid] {

@@ -7,12 +7,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
-	"karve.dev/karve/services/api/codec"
 	"karve.dev/karve/services/api/registry"
 	"karve.dev/karve/services/api/server"
 	"karve.dev/karve/services/api/watch"
@@ -24,7 +22,7 @@ func over(err error) bool { return errors.Is(err, watch.ErrClosed) }
 type follower struct {
 	x *Extensions
 	// known are all definitions by name.
-	known map[string]*definition
+	known map[string]*known
 	// made are the kinds of each definition, as they are served.
 	made map[types.UID]*made
 	// served are all of them, as the server was told last.
@@ -41,7 +39,7 @@ type made struct {
 }
 
 func newFollower(x *Extensions) *follower {
-	return &follower{x: x, known: map[string]*definition{}, made: map[types.UID]*made{}, draining: map[types.UID]context.CancelFunc{}}
+	return &follower{x: x, known: map[string]*known{}, made: map[types.UID]*made{}, draining: map[types.UID]context.CancelFunc{}}
 }
 
 // stop ends what the follower has begun.
@@ -59,7 +57,7 @@ func (f *follower) follow(ctx context.Context, definitions *watch.Collection) er
 		return fmt.Errorf("watch: %w", err)
 	}
 	defer w.Stop()
-	initial := map[string]*definition{}
+	initial := map[string]*known{}
 	for {
 		events, err := w.Next(ctx)
 		if err != nil {
@@ -98,16 +96,16 @@ func closeOnce(ch chan struct{}) {
 	}
 }
 
-func apply(known map[string]*definition, ev watch.Event) error {
+func apply(all map[string]*known, ev watch.Event) error {
 	if ev.Type == watch.Deleted {
-		delete(known, ev.Entry.Name)
+		delete(all, ev.Entry.Name)
 		return nil
 	}
-	d := &definition{}
-	if err := codec.Decode(ev.Entry.Value, ev.Entry.Revision, d); err != nil {
-		return fmt.Errorf("read CustomResourceDefinition %s: %w", ev.Entry.Name, err)
+	d, err := read(ev.Entry)
+	if err != nil {
+		return err
 	}
-	known[ev.Entry.Name] = d
+	all[ev.Entry.Name] = d
 	return nil
 }
 
@@ -126,12 +124,12 @@ func (f *follower) reconcile(ctx context.Context) error {
 }
 
 // sorted are the definitions, the oldest first: who comes first keeps a name.
-func (f *follower) sorted() []*definition {
-	all := make([]*definition, 0, len(f.known))
+func (f *follower) sorted() []*known {
+	all := make([]*known, 0, len(f.known))
 	for _, d := range f.known {
 		all = append(all, d)
 	}
-	slices.SortFunc(all, func(a, b *definition) int {
+	slices.SortFunc(all, func(a, b *known) int {
 		if c := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); c != 0 {
 			return c
 		}
@@ -141,7 +139,7 @@ func (f *follower) sorted() []*definition {
 }
 
 // serve tells the server when the set of kinds is another than before.
-func (f *follower) serve(ctx context.Context, all []*definition, verdicts []verdict) error {
+func (f *follower) serve(ctx context.Context, all []*known, verdicts []verdict) error {
 	var now []*registry.Kind
 	current := map[types.UID]*made{}
 	for i, d := range all {
@@ -170,7 +168,7 @@ func (f *follower) serve(ctx context.Context, all []*definition, verdicts []verd
 
 // writeStatuses stores the verdicts that are news. A definition that has changed meanwhile is judged again when its
 // event comes.
-func (f *follower) writeStatuses(ctx context.Context, all []*definition, verdicts []verdict) error {
+func (f *follower) writeStatuses(ctx context.Context, all []*known, verdicts []verdict) error {
 	var changes []server.Change
 	for i, d := range all {
 		v := &verdicts[i]
@@ -192,6 +190,3 @@ func (f *follower) writeStatuses(ctx context.Context, all []*definition, verdict
 	}
 	return nil
 }
-
-// now is the time as conditions carry it.
-func now() time.Time { return time.Now().Truncate(time.Second) }

@@ -28,7 +28,7 @@ func (v *verdict) established() bool {
 }
 
 // judge decides about the names of all definitions, in their order. Names that were granted stay granted.
-func judge(all []*definition, builtIn []*registry.Kind) []verdict {
+func judge(all []*known, builtIn []*registry.Kind) []verdict {
 	taken := newClaims(builtIn)
 	for _, d := range all {
 		taken.claim(d.Spec.Group, d.Name, &d.Status.AcceptedNames)
@@ -36,7 +36,7 @@ func judge(all []*definition, builtIn []*registry.Kind) []verdict {
 	out := make([]verdict, len(all))
 	for i, d := range all {
 		d.Status.DeepCopyInto(&out[i].status)
-		out[i].judge(d, taken)
+		out[i].judge(d.definition, taken)
 		taken.claim(d.Spec.Group, d.Name, &out[i].status.AcceptedNames)
 		out[i].changed = !equality.Semantic.DeepEqual(d.Status, out[i].status)
 	}
@@ -98,14 +98,14 @@ func (v *verdict) grant(d *definition, taken claims) (reason string, conflict er
 func (v *verdict) set(c condition) {
 	i := slices.IndexFunc(v.status.Conditions, func(have condition) bool { return have.Type == c.Type })
 	if i < 0 {
-		c.LastTransitionTime = metav1.NewTime(now())
+		c.LastTransitionTime = metav1.Now().Rfc3339Copy()
 		v.status.Conditions = append(v.status.Conditions, c)
 		return
 	}
 	have := &v.status.Conditions[i]
 	c.LastTransitionTime = have.LastTransitionTime
 	if have.Status != c.Status {
-		c.LastTransitionTime = metav1.NewTime(now())
+		c.LastTransitionTime = metav1.Now().Rfc3339Copy()
 	}
 	*have = c
 }

@@ -74,13 +74,12 @@ func describe(kinds []*registry.Kind) ([]openapi.Custom, error) {
 	out := make([]openapi.Custom, len(kinds))
 	for i, k := range kinds {
 		out[i].Kind = k
-		props := k.New().(*Custom).version.schema.Props()
-		if props == nil {
-			continue
-		}
-		data, err := json.Marshal(props)
-		if err == nil {
-			err = json.Unmarshal(data, &out[i].Schema)
+		props, err := k.New().(*Custom).version.schema.Declared()
+		if props != nil && err == nil {
+			var data []byte
+			if data, err = json.Marshal(props); err == nil {
+				err = json.Unmarshal(data, &out[i].Schema)
+			}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read the schema of %s: %w", k.Resource, err)

@@ -18,12 +18,11 @@ import (
 	"karve.dev/karve/services/api/registry"
 )
 
-type definition = apiextensionsv1.CustomResourceDefinition
-
 // version is one served version of a definition.
 type version struct {
 	kind    schemas.GroupVersionKind
 	schema  *schema.Schema
+	storage string
 	webhook bool
 	// hasStatus: the status is written through its subresource only.
 	hasStatus bool
@@ -34,9 +33,9 @@ type version struct {
 var verbsOfDying = []string{"delete", "deletecollection", "get", "list", "patch", "update", "watch"}
 
 // kinds returns the kinds that a definition declares, one a served version, under the names that it was granted.
-func kinds(d *definition, names apiextensionsv1.CustomResourceDefinitionNames) []*registry.Kind {
+func kinds(d *known, names apiextensionsv1.CustomResourceDefinitionNames) []*registry.Kind {
 	var out []*registry.Kind
-	fieldsOf := selectables(d)
+	fieldsOf := selectables(d.definition)
 	for i := range d.Spec.Versions {
 		if declared := &d.Spec.Versions[i]; declared.Served {
 			k := kindOf(d, declared, names)
@@ -49,13 +48,13 @@ func kinds(d *definition, names apiextensionsv1.CustomResourceDefinitionNames) [
 	return out
 }
 
-func kindOf(d *definition, declared *apiextensionsv1.CustomResourceDefinitionVersion, names apiextensionsv1.CustomResourceDefinitionNames) *registry.Kind {
+func kindOf(d *known, declared *apiextensionsv1.CustomResourceDefinitionVersion, names apiextensionsv1.CustomResourceDefinitionNames) *registry.Kind {
 	v := newVersion(d, declared)
 	table := newTable(declared.AdditionalPrinterColumns)
 	k := &registry.Kind{
 		GroupVersionKind: v.kind, ListKind: names.ListKind, Resource: names.Plural, Singular: names.Singular,
 		ShortNames: names.ShortNames, Categories: names.Categories, Namespaced: d.Spec.Scope == apiextensionsv1.NamespaceScoped,
-		Custom:        &registry.Custom{Storage: storageVersion(d), Variant: fmt.Sprintf("%s@%s/%d", declared.Name, d.UID, d.Generation)},
+		Custom:        &registry.Custom{Storage: v.storage, Variant: fmt.Sprintf("%s@%s/%d", declared.Name, d.UID, d.Generation)},
 		New:           func() registry.Object { return &Custom{version: v} },
 		NewList:       func() runtime.Object { return nil },
 		Default:       func(obj registry.Object) { obj.(*Custom).setDefaults() },
@@ -69,7 +68,7 @@ func kindOf(d *definition, declared *apiextensionsv1.CustomResourceDefinitionVer
 		k.Verbs = verbsOfDying
 	}
 	if declared.Deprecated {
-		k.Deprecated = deprecation(d, declared)
+		k.Deprecated = deprecation(d.definition, declared)
 	}
 	if v.hasStatus {
 		k.PrepareStatus, k.ValidateStatus = v.prepareStatus, v.validateStatus
@@ -80,16 +79,13 @@ func kindOf(d *definition, declared *apiextensionsv1.CustomResourceDefinitionVer
 	return k
 }
 
-func newVersion(d *definition, declared *apiextensionsv1.CustomResourceDefinitionVersion) *version {
+func newVersion(d *known, declared *apiextensionsv1.CustomResourceDefinitionVersion) *version {
 	v := &version{
 		kind:    schemas.GroupVersionKind{Group: d.Spec.Group, Version: declared.Name, Kind: d.Spec.Names.Kind},
+		storage: storageVersion(d.definition),
 		webhook: d.Spec.Conversion != nil && d.Spec.Conversion.Strategy == apiextensionsv1.WebhookConverter,
 	}
-	var props *apiextensionsv1.JSONSchemaProps
-	if declared.Schema != nil {
-		props = declared.Schema.OpenAPIV3Schema
-	}
-	v.schema = schema.New(props, d.Spec.PreserveUnknownFields)
+	v.schema = schema.New(func() (*apiextensionsv1.JSONSchemaProps, error) { return d.schema(declared.Name) }, d.Spec.PreserveUnknownFields)
 	if sub := declared.Subresources; sub != nil {
 		v.hasStatus = sub.Status != nil
 		if sub.Scale != nil {
@@ -113,9 +109,21 @@ func storageVersion(d *definition) string {
 func (v *version) convertible(content map[string]any) error {
 	stored, _ := content["apiVersion"].(string)
 	if wanted := v.kind.GroupVersion().String(); v.webhook && stored != "" && stored != wanted {
-		return fmt.Errorf("conversion webhook for %s, Kind=%s failed: converting from %s is not supported yet", wanted, v.kind.Kind, stored)
+		return v.noWebhook(stored, wanted)
 	}
 	return nil
+}
+
+// storable tells whether objects of this version can be stored.
+func (v *version) storable() error {
+	if v.webhook && v.kind.Version != v.storage {
+		return v.noWebhook(v.kind.GroupVersion().String(), v.kind.Group+"/"+v.storage)
+	}
+	return nil
+}
+
+func (v *version) noWebhook(from, to string) error {
+	return fmt.Errorf("conversion webhook for %s, Kind=%s failed: converting to %s by a webhook is not supported yet", from, v.kind.Kind, to)
 }
 
 // deprecation is the warning about a version that should no longer be used.

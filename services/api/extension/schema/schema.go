@@ -15,9 +15,9 @@ import (
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 )
 
-// Schema is safe for concurrent use. The zero value knows no fields and refuses nothing.
+// Schema is safe for concurrent use.
 type Schema struct {
-	props *apiextensionsv1.JSONSchemaProps
+	load Loader
 	// preserve keeps fields that the schema does not know.
 	preserve bool
 
@@ -31,24 +31,28 @@ type validators struct {
 	rules         *cel.Validator
 }
 
-// New returns the schema that a version declares, nil for none. Preserve is the definition's spec.preserveUnknownFields.
-// The schema keeps props, which must not change any more.
-func New(props *apiextensionsv1.JSONSchemaProps, preserve bool) *Schema {
-	s := &Schema{props: props, preserve: preserve}
+// Loader returns what a version declares, nil for nothing: then all fields are unknown and nothing is invalid. It may be
+// called several times, and each caller may change what it gets: a schema takes far more memory than its encoding.
+type Loader func() (*apiextensionsv1.JSONSchemaProps, error)
+
+// New returns the schema that load returns. Preserve is the definition's spec.preserveUnknownFields.
+func New(load Loader, preserve bool) *Schema {
+	s := &Schema{load: load, preserve: preserve}
 	s.structural = sync.OnceValues(s.buildStructural)
 	s.validators = sync.OnceValues(s.buildValidators)
 	return s
 }
 
-// Props returns the schema as it was declared; nil for none. It must not be changed.
-func (s *Schema) Props() *apiextensionsv1.JSONSchemaProps { return s.props }
+// Declared returns the schema as it was declared; nil for none.
+func (s *Schema) Declared() (*apiextensionsv1.JSONSchemaProps, error) { return s.load() }
 
 func (s *Schema) internal() (*apiextensions.JSONSchemaProps, error) {
-	if s.props == nil {
-		return nil, nil
+	props, err := s.load()
+	if props == nil || err != nil {
+		return nil, err
 	}
 	out := &apiextensions.JSONSchemaProps{}
-	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(s.props, out, nil); err != nil {
+	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(props, out, nil); err != nil {
 		return nil, fmt.Errorf("read the schema: %w", err)
 	}
 	return out, nil
