@@ -30,6 +30,7 @@ const ca = "-----BEGIN CERTIFICATE-----\n"
 type world struct {
 	*testing.T
 	admin *client.Client
+	api   *apitest.Cluster
 }
 
 func start(t *testing.T) *world {
@@ -54,7 +55,7 @@ func start(t *testing.T) *world {
 		})
 	}
 	t.Cleanup(func() { cancel(); wg.Wait() })
-	return &world{T: t, admin: c.Client(apitest.Admin)}
+	return &world{T: t, admin: c.Client(apitest.Admin), api: c}
 }
 
 func (w *world) create(obj client.Object) {
