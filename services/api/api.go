@@ -88,7 +88,7 @@ func (s *Server) newResources() error {
 		Store: s.config.Store, Cache: s.cache, Kinds: s.config.Kinds, Authorizer: s.authz,
 		Admission: func(r admission.Reader) admission.Chain { return append(admission.Default(r), s.authz.Admission()) },
 		Hooks:     map[schema.GroupKind]server.Hook{{Kind: "Service"}: allocator},
-		Fields:    &managedfields.Tracker{},
+		Fields:    &managedfields.Tracker{Schema: extension.Types},
 		Tokens:    s.config.Tokens, ReviewToken: s.authn.ReviewToken, RulesFor: s.authz.RulesFor, Log: s.config.Log,
 	})
 	return err

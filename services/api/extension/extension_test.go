@@ -427,3 +427,32 @@ func TestCustomObjectsSurviveTheAPI(t *testing.T) {
 		return err != nil && apierr.FromGRPC(err).Error() == "the server could not find the requested resource"
 	}, 10*time.Second, 5*time.Millisecond)
 }
+
+func TestServerSideApplyMergesByTheSchema(t *testing.T) {
+	w := start(t)
+	w.define(widgets)
+	apply := func(manager, spec string) (*unstructured.Unstructured, error) {
+		res, err := w.rpc.Patch(t.Context(), &apiv1.PatchRequest{
+			Ref: refOf(read(t, red)), Type: apiv1.PatchType_PATCH_TYPE_APPLY, Options: &apiv1.WriteOptions{FieldManager: manager}, As: inJSON,
+			Patch: []byte("{apiVersion: example.com/v1, kind: Widget, metadata: {name: red, namespace: default}, spec: " + spec + "}"),
+		})
+		if err != nil {
+			return nil, apierr.FromGRPC(err)
+		}
+		return object(t, res), nil
+	}
+	_, err := apply("a", "{color: red, tags: [one]}")
+	require.NoError(t, err)
+	obj, err := apply("b", "{color: red, tags: [two]}")
+	require.NoError(t, err)
+	require.ElementsMatch(t, []any{"one", "two"}, obj.Object["spec"].(map[string]any)["tags"], "tags are a set")
+	_, err = apply("a", "{color: red, tags: [one], limit: 3}")
+	require.NoError(t, err)
+	_, err = apply("b", "{color: red, tags: [two], limit: 4}")
+	require.True(t, apierrors.IsConflict(err), "%v", err)
+	obj, err = apply("a", "{color: red, limit: 3}")
+	require.NoError(t, err)
+	require.Equal(t, []any{"two"}, obj.Object["spec"].(map[string]any)["tags"])
+	_, err = apply("a", "{color: red, nonsense: 3}")
+	require.ErrorContains(t, err, "field not declared in schema")
+}

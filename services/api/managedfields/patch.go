@@ -30,7 +30,7 @@ func ParsePatch(data []byte) (p *Patch, found []error, err error) {
 	var content map[string]any
 	if trimmed := bytes.TrimSpace(data); len(trimmed) > 0 && trimmed[0] == '{' && json.Valid(trimmed) {
 		found, err = sigsjson.UnmarshalStrict(trimmed, &content)
-	} else if err = yaml.Unmarshal(data, &content); err == nil {
+	} else if err = unmarshalYAML(data, &content); err == nil {
 		if e := yaml.UnmarshalStrict(data, &map[string]any{}); e != nil {
 			found = []error{e}
 		}
@@ -45,6 +45,15 @@ func ParsePatch(data []byte) (p *Patch, found []error, err error) {
 		return nil, nil, err
 	}
 	return &Patch{&unstructured.Unstructured{Object: content}}, found, nil
+}
+
+// unmarshalYAML keeps whole numbers whole.
+func unmarshalYAML(data []byte, into *map[string]any) error {
+	asJSON, err := yaml.YAMLToJSON(data)
+	if err != nil {
+		return err
+	}
+	return sigsjson.UnmarshalCaseSensitivePreserveInts(asJSON, into)
 }
 
 // checkMetadata refuses metadata that is none: the accessors of a plain map hide it.

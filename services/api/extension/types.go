@@ -1,0 +1,24 @@
+package extension
+
+import (
+	"k8s.io/apimachinery/pkg/util/managedfields"
+
+	"karve.dev/karve/services/api/registry"
+)
+
+// Types tells the field manager how objects of a custom kind merge; nil where nothing is known.
+func Types(k *registry.Kind) managedfields.TypeConverter {
+	if k.Custom == nil {
+		return nil
+	}
+	return k.New().(*Custom).version.types()
+}
+
+// makeTypes leaves it to validation to tell what is wrong with a schema.
+func (v *version) makeTypes() managedfields.TypeConverter {
+	types, err := v.schema.Types(v.kind)
+	if err != nil {
+		return nil
+	}
+	return types
+}
