@@ -40,6 +40,13 @@ func TestUpSaysWhatIsWrong(t *testing.T) {
 		c.DataDir = filepath.Join(small, "data")
 		require.Contains(t, up(c, "--listen", c.Listen), "is full (")
 	})
+	t.Run("a name that another data directory has", func(t *testing.T) {
+		first, second := cluster.Start(t), cluster.New(t)
+		before := first.Containers()
+		second.Name = first.Name
+		require.Contains(t, up(second, "--listen", second.Listen), "in "+first.DataDir+" already: choose another --name")
+		require.Equal(t, before, first.Containers())
+	})
 	t.Run("nonsense", func(t *testing.T) {
 		c := cluster.New(t)
 		require.Contains(t, up(c, "--listen", "here"), "give host:port")

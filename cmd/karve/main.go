@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -75,6 +76,9 @@ func (t *target) flags(cmd *cobra.Command) {
 
 func (t *target) dir() cluster.Dir {
 	if t.dataDir != "" {
+		if abs, err := filepath.Abs(t.dataDir); err == nil {
+			return cluster.Dir(abs)
+		}
 		return cluster.Dir(t.dataDir)
 	}
 	return cluster.DirOf(t.name)

@@ -24,6 +24,9 @@ func preflight(ctx context.Context, dir cluster.Dir, s cluster.Settings) error {
 	if os.Geteuid() != 0 {
 		return errors.New("a cluster needs root, for networks and mounts: run sudo karve up")
 	}
+	if err := cluster.CheckClaim(s.Name, dir); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(string(dir), 0o700); err != nil {
 		return fmt.Errorf("the data directory cannot be made: %w: choose another with --data-dir", err)
 	}

@@ -55,6 +55,11 @@ func up(ctx context.Context, o *upOptions) error {
 	dir := o.dir()
 	if pid, ok := running(dir); ok {
 		fmt.Printf("karve: cluster %q is running (process %d)\n", o.name, pid)
+		for _, flag := range []string{"listen", "grpc-listen", "nodes", "dataplane"} {
+			if o.changed(flag) {
+				fmt.Printf("karve: --%s counts at the next start: karve down%s, then karve up%s --%s …\n", flag, o.again(), o.again(), flag)
+			}
+		}
 		return connect(dir)
 	}
 	settings, err := o.settings(dir)

@@ -55,7 +55,7 @@ func why(ctx context.Context, t target, namespace, pod string) error {
 	defer conn.Close()
 	answer, err := schedulerv1.NewSchedulerServiceClient(conn).Explain(ctx, &schedulerv1.ExplainRequest{Namespace: namespace, Name: pod})
 	if err != nil {
-		return errors.New(grpcstatus.Convert(err).Message())
+		return fmt.Errorf("%s (asked cluster %q; --name asks another)", grpcstatus.Convert(err).Message(), settings.Name)
 	}
 	fmt.Println(answer.GetSummary())
 	for _, n := range answer.GetNodes() {

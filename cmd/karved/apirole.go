@@ -52,6 +52,9 @@ func runAPI(ctx context.Context, dir cluster.Dir, log *zap.Logger) (err error) {
 		return err
 	}
 	defer release()
+	if err := cluster.Claim(settings.Name, dir); err != nil {
+		return err
+	}
 	keys, err := identity.LoadOrCreate(string(dir), identity.Options{Name: settings.Name})
 	if err != nil {
 		return err

@@ -31,7 +31,13 @@ func cleanupCommand() *cobra.Command {
 				return err
 			}
 			defer release()
-			return cleanUp(cmd.Context(), dir, settings)
+			if err := cluster.CheckClaim(settings.Name, dir); err != nil {
+				return err
+			}
+			if err := cleanUp(cmd.Context(), dir, settings); err != nil {
+				return err
+			}
+			return cluster.Release(settings.Name, dir)
 		},
 	}
 	cmd.Flags().StringVar(&dataDir, "data-dir", string(cluster.DirOf(cluster.DefaultName)), "where the cluster keeps its data")

@@ -86,6 +86,9 @@ func runCluster(ctx context.Context, dir cluster.Dir, progress *cluster.Progress
 	if !known {
 		return fmt.Errorf("%s is missing: karve up makes it", dir.SettingsFile())
 	}
+	if err := cluster.Claim(settings.Name, dir); err != nil {
+		return err
+	}
 	step := func(name string) {
 		progress.Tell(cluster.Step{Name: name, Milliseconds: time.Since(began).Milliseconds()})
 	}

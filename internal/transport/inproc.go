@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -245,12 +246,18 @@ func (s *serverStream) RecvMsg(m any) error {
 	}
 }
 
-// handOver gives dst the fields of src without copying what they hold.
+// handOver gives dst the fields of src without copying what they hold. Messages of one generated type, which is what
+// both ends of a method have, are copied as the plain structs that they are.
 func handOver(dst, src any) error {
 	to, ok1 := dst.(proto.Message)
 	from, ok2 := src.(proto.Message)
 	if !ok1 || !ok2 {
 		return fmt.Errorf("in-process call with %T and %T: both must be protobuf messages", dst, src)
+	}
+	t, f := reflect.ValueOf(dst), reflect.ValueOf(src)
+	if t.Type() == f.Type() && t.Kind() == reflect.Pointer && !t.IsNil() && !f.IsNil() {
+		t.Elem().Set(f.Elem())
+		return nil
 	}
 	proto.Reset(to)
 	into := to.ProtoReflect()

@@ -3,6 +3,7 @@ package version
 
 import (
 	"runtime"
+	"strings"
 
 	apiversion "k8s.io/apimachinery/pkg/version"
 )
@@ -21,8 +22,13 @@ func Server() string { return Kubernetes + "+karve" }
 
 // Info is the answer of /version.
 func Info() apiversion.Info {
+	commit, dirty := strings.CutSuffix(build, "-dirty")
+	state := "clean"
+	if dirty {
+		state = "dirty"
+	}
 	return apiversion.Info{
-		Major: "1", Minor: "37", GitVersion: Server(), GitCommit: build, GitTreeState: "clean", BuildDate: "1970-01-01T00:00:00Z",
+		Major: "1", Minor: "37", GitVersion: Server(), GitCommit: commit, GitTreeState: state, BuildDate: "1970-01-01T00:00:00Z",
 		GoVersion: runtime.Version(), Compiler: runtime.Compiler, Platform: runtime.GOOS + "/" + runtime.GOARCH,
 	}
 }
