@@ -12,10 +12,10 @@ const (
 	writeTimeout = time.Minute
 	// lingerTimeout is how long a closing connection may take to send what is pending.
 	lingerTimeout = time.Second
-	// maxPending bounds what waits to be sent; a writer that exceeds it waits, too.
+	// maxPending bounds what waits to be sent; a writer for whom it has no room waits, too.
 	maxPending = 256 << 10
-	// maxKept is the largest buffer that is kept for the next use.
-	maxKept = maxPending
+	// fewPending is the size of the buffers that answers begin in: most end in it.
+	fewPending = 16 << 10
 )
 
 // batchListener hands out connections that send in batches.
@@ -44,30 +44,65 @@ type batchConn struct {
 	err     error
 }
 
-var sendBuffers = sync.Pool{New: func() any {
-	b := make([]byte, 0, 8<<10)
+// Buffers come in two sizes and never grow: one that grew a little each time would be made anew for every large answer.
+var (
+	smallBuffers = sync.Pool{New: func() any { return newBuffer(fewPending) }}
+	largeBuffers = sync.Pool{New: func() any { return newBuffer(maxPending) }}
+)
+
+func newBuffer(size int) *[]byte {
+	b := make([]byte, 0, size)
 	return &b
-}}
+}
+
+// release gives a buffer back to where it came from.
+func release(b *[]byte) {
+	*b = (*b)[:0]
+	if cap(*b) == maxPending {
+		largeBuffers.Put(b)
+		return
+	}
+	smallBuffers.Put(b)
+}
 
 // Write implements net.Conn. It copies b and waits only for a client that is far behind.
-func (c *batchConn) Write(b []byte) (int, error) {
+func (c *batchConn) Write(b []byte) (n int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.err == nil && c.pending != nil && len(*c.pending) >= maxPending {
-		c.sent.Wait()
+	for {
+		for c.err == nil && c.pending != nil && len(*c.pending) == maxPending {
+			c.sent.Wait()
+		}
+		if c.err != nil {
+			return n, c.err
+		}
+		n += c.fill(b[n:])
+		if !c.sending {
+			c.sending = true
+			go c.send()
+		}
+		if n == len(b) {
+			return n, nil
+		}
 	}
-	if c.err != nil {
-		return 0, c.err
+}
+
+// fill copies what there is room for. c.mu is held.
+func (c *batchConn) fill(b []byte) int {
+	switch {
+	case c.pending == nil && len(b) <= fewPending:
+		c.pending = smallBuffers.Get().(*[]byte)
+	case c.pending == nil:
+		c.pending = largeBuffers.Get().(*[]byte)
+	case len(*c.pending)+len(b) > cap(*c.pending) && cap(*c.pending) < maxPending:
+		small := c.pending
+		c.pending = largeBuffers.Get().(*[]byte)
+		*c.pending = append(*c.pending, *small...)
+		release(small)
 	}
-	if c.pending == nil {
-		c.pending = sendBuffers.Get().(*[]byte)
-	}
-	*c.pending = append(*c.pending, b...)
-	if !c.sending {
-		c.sending = true
-		go c.send()
-	}
-	return len(b), nil
+	n := min(len(b), cap(*c.pending)-len(*c.pending))
+	*c.pending = append(*c.pending, b[:n]...)
+	return n
 }
 
 // send sends until nothing is pending. Close waits for it.
@@ -84,10 +119,7 @@ func (c *batchConn) send() {
 		if err == nil {
 			_, err = c.Conn.Write(*buf)
 		}
-		if cap(*buf) <= maxKept {
-			*buf = (*buf)[:0]
-			sendBuffers.Put(buf)
-		}
+		release(buf)
 		c.mu.Lock()
 		if err != nil {
 			c.err = err

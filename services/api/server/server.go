@@ -102,6 +102,7 @@ type served struct {
 	collection *watch.Collection
 	protobuf   bool
 	forms      forms
+	shared     sharedEvents
 	// life ends when a custom kind is no longer served, or served differently; nil for the other kinds.
 	life context.Context
 	end  context.CancelFunc

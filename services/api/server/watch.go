@@ -125,18 +125,28 @@ type eventEncoder struct {
 	tabled bool
 }
 
-var eventTypes = map[watch.EventType]apiv1.WatchEvent_Type{
+var eventTypes = [...]apiv1.WatchEvent_Type{
 	watch.Added: apiv1.WatchEvent_TYPE_ADDED, watch.Modified: apiv1.WatchEvent_TYPE_MODIFIED,
 	watch.Deleted: apiv1.WatchEvent_TYPE_DELETED, watch.Bookmark: apiv1.WatchEvent_TYPE_BOOKMARK,
 }
 
 func (e *eventEncoder) encode(ev *watch.Event) (*apiv1.WatchEvent, error) {
-	out := &apiv1.WatchEvent{Type: eventTypes[ev.Type], Revision: ev.Revision}
+	kind, encoding := eventTypes[ev.Type], e.encoding(e.as)
+	shareable := ev.Type != watch.Bookmark && e.as.GetForm() <= apiv1.Form_FORM_OBJECT
+	if shareable {
+		if there := e.shared.find(ev.Entry, encoding, kind); there != nil {
+			return there, nil
+		}
+	}
+	out := &apiv1.WatchEvent{Type: kind, Revision: ev.Revision}
 	var err error
 	if ev.Type == watch.Bookmark {
 		out.Object, err = e.bookmark(ev)
 	} else {
 		out.Object, err = e.object(ev.Entry)
+	}
+	if err == nil && shareable {
+		e.shared.keep(ev.Entry, encoding, out)
 	}
 	return out, err
 }

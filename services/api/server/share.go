@@ -1,0 +1,52 @@
+package server
+
+import (
+	"sync/atomic"
+
+	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/services/api/watch"
+)
+
+const (
+	// sharedSlots is how many events of a kind are remembered: watchers of the same objects are told of a change one
+	// right after the other.
+	sharedSlots = 32
+	// sharedBytes is the largest event that is remembered, so that few objects are kept from being freed.
+	sharedBytes = 64 << 10
+)
+
+// sharedEvents are the newest events of a kind as watchers were sent them. Hundreds may watch the same objects: what
+// they are sent is made once and must not be changed.
+type sharedEvents struct {
+	slots [sharedSlots]atomic.Pointer[sharedEvent]
+}
+
+type sharedEvent struct {
+	entry    *watch.Entry
+	encoding apiv1.Encoding
+	event    *apiv1.WatchEvent
+}
+
+func (s *sharedEvents) slot(entry *watch.Entry, encoding apiv1.Encoding) *atomic.Pointer[sharedEvent] {
+	n := uint64(entry.Revision) * 2
+	if encoding == json_ {
+		n++ // watchers of both encodings do not take each other's place
+	}
+	return &s.slots[n%sharedSlots]
+}
+
+// find returns what watchers are told of the entry, or nil.
+func (s *sharedEvents) find(entry *watch.Entry, encoding apiv1.Encoding, kind apiv1.WatchEvent_Type) *apiv1.WatchEvent {
+	there := s.slot(entry, encoding).Load()
+	if there == nil || there.entry != entry || there.encoding != encoding || there.event.GetType() != kind {
+		return nil
+	}
+	return there.event
+}
+
+// keep remembers an event for the next watchers.
+func (s *sharedEvents) keep(entry *watch.Entry, encoding apiv1.Encoding, event *apiv1.WatchEvent) {
+	if len(event.GetObject().GetData()) <= sharedBytes {
+		s.slot(entry, encoding).Store(&sharedEvent{entry, encoding, event})
+	}
+}
