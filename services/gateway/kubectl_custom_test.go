@@ -79,6 +79,12 @@ func TestKubectlCustomResources(t *testing.T) {
 	require.Contains(t, k.fails("apply -f -", strings.Replace(crontab, "image:", "imago:", 1)), `unknown field "spec.imago"`)
 	require.Contains(t, k.fails("scale ct nightly --replicas=30"), "replicas must not exceed maxReplicas")
 
+	require.Contains(t, k.fails("diff -f -", strings.Replace(crontab, "my-image", "newer", 1)), "+  image: newer")
+	require.Contains(t, k.run("apply --server-side --force-conflicts -f -", strings.Replace(crontab, "my-image", "mine", 1)), "serverside-applied")
+	require.Contains(t, k.fails("apply --server-side --field-manager=other -f -", strings.Replace(crontab, "my-image", "theirs", 1)), "conflict with \"kubectl\": .spec.image")
+	require.Contains(t, k.run("label ct nightly tier=x")+k.run("get ct -l tier=x -o name"), "crontab.stable.example.com/nightly")
+	require.Equal(t, "yes\n", k.run("auth can-i list crontabs.stable.example.com"))
+
 	require.Contains(t, k.run("explain crontab.spec"), "What is run, and when.")
 	require.Contains(t, k.run("explain ct.spec.cronSpec"), "When it runs.")
 	require.Contains(t, k.run("explain ct --recursive"), "maxReplicas")

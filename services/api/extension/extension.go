@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -60,8 +61,34 @@ func (x *Extensions) Synced() <-chan struct{} { return x.synced }
 // The pauses after something has failed.
 const minRetry, maxRetry = 50 * time.Millisecond, 5 * time.Second
 
-// Run follows the definitions until ctx ends. Where they are not served, it does nothing.
+// Run follows the definitions until ctx ends.
 func (x *Extensions) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return x.followAll(ctx) })
+	g.Go(func() error { return x.sweep(ctx) })
+	return g.Wait()
+}
+
+// sweepEvery is how often the schemas are forgotten that nobody has used since.
+const sweepEvery = 5 * time.Minute
+
+func (x *Extensions) sweep(ctx context.Context) error {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			for _, k := range x.docs.of("", true) {
+				k.New().(*Custom).version.schema.Sweep()
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// followAll follows the definitions; where they are not served, it does nothing.
+func (x *Extensions) followAll(ctx context.Context) error {
 	definitions := x.config.Resources.Collection(gvkDefinition)
 	if definitions == nil {
 		close(x.synced)

@@ -11,13 +11,10 @@ func Types(k *registry.Kind) managedfields.TypeConverter {
 	if k.Custom == nil {
 		return nil
 	}
-	return k.New().(*Custom).version.types()
-}
-
-// makeTypes leaves it to validation to tell what is wrong with a schema.
-func (v *version) makeTypes() managedfields.TypeConverter {
+	v := k.New().(*Custom).version
 	types, err := v.schema.Types(v.kind)
 	if err != nil {
+		// Validation tells what is wrong with a schema.
 		return nil
 	}
 	return types

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -12,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	schemas "k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	apiversion "k8s.io/apimachinery/pkg/version"
 
@@ -29,8 +27,6 @@ type version struct {
 	// hasStatus: the status is written through its subresource only.
 	hasStatus bool
 	scale     *scale
-	// types is how objects merge, made when somebody applies one.
-	types func() managedfields.TypeConverter
 }
 
 // verbsOfDying are those of kinds whose definition is being deleted.
@@ -90,7 +86,6 @@ func newVersion(d *known, declared *apiextensionsv1.CustomResourceDefinitionVers
 		webhook: d.Spec.Conversion != nil && d.Spec.Conversion.Strategy == apiextensionsv1.WebhookConverter,
 	}
 	v.schema = schema.New(func() (*apiextensionsv1.JSONSchemaProps, error) { return d.schema(declared.Name) }, d.Spec.PreserveUnknownFields)
-	v.types = sync.OnceValue(v.makeTypes)
 	if sub := declared.Subresources; sub != nil {
 		v.hasStatus = sub.Status != nil
 		if sub.Scale != nil {

@@ -12,7 +12,7 @@ import (
 // Prune takes out of an object what the schema does not know, and puts embedded metadata into its form. It returns the
 // paths of what it took. With lenient set, embedded metadata that cannot be read is dropped; else it is an error.
 func (s *Schema) Prune(object map[string]any, lenient bool) (unknown []string, err error) {
-	structural, err := s.structural()
+	structural, err := s.tree()
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func (s *Schema) Prune(object map[string]any, lenient bool) (unknown []string, e
 
 // Default sets what is left out. A null where the schema allows none counts as left out.
 func (s *Schema) Default(object map[string]any) {
-	structural, err := s.structural()
+	structural, err := s.tree()
 	if err != nil || structural == nil {
 		return
 	}

@@ -141,6 +141,26 @@ properties:
 	require.ErrorContains(t, errs.ToAggregate(), "call cost exceeds limit")
 }
 
+func TestWhatIsNotUsedIsMadeAgain(t *testing.T) {
+	loads := 0
+	s := schema.New(func() (*apiextensionsv1.JSONSchemaProps, error) {
+		loads++
+		return &apiextensionsv1.JSONSchemaProps{Type: "object"}, nil
+	}, false)
+	use := func() int {
+		before := loads
+		require.Empty(t, s.Validate(whole(t, "{}")))
+		return loads - before
+	}
+	require.NotZero(t, use())
+	require.Zero(t, use())
+	s.Sweep()
+	require.Zero(t, use(), "it was used before the sweep")
+	s.Sweep()
+	s.Sweep()
+	require.NotZero(t, use())
+}
+
 func TestWithoutSchemaNothingIsKnown(t *testing.T) {
 	s := schema.New(func() (*apiextensionsv1.JSONSchemaProps, error) { return nil, nil }, true)
 	obj := whole(t, `{a: 1}`)

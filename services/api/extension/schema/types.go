@@ -36,7 +36,11 @@ const metadata = `{"type": "object", "properties": {
 // Types tells the field manager how objects of a kind merge: which lists are sets, and which are maps by which keys. It
 // is nil for a version without a schema.
 func (s *Schema) Types(kind schema.GroupVersionKind) (managedfields.TypeConverter, error) {
-	structural, err := s.structural()
+	return s.types.get(func() (managedfields.TypeConverter, error) { return s.buildTypes(kind) })
+}
+
+func (s *Schema) buildTypes(kind schema.GroupVersionKind) (managedfields.TypeConverter, error) {
+	structural, err := s.tree()
 	if structural == nil || err != nil {
 		return nil, err
 	}

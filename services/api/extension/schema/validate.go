@@ -56,11 +56,11 @@ func (s *Schema) ValidateStatus(object, old map[string]any) field.ErrorList {
 
 // compiled returns a structural schema in any case, so that all of the above need not ask.
 func (s *Schema) compiled() (*validators, *schema.Structural, field.ErrorList) {
-	v, err := s.validators()
+	v, err := s.validators.get(s.buildValidators)
 	if err != nil {
 		return nil, nil, field.ErrorList{field.InternalError(nil, err)}
 	}
-	structural, err := s.structural()
+	structural, err := s.tree()
 	if err != nil {
 		return nil, nil, field.ErrorList{field.InternalError(nil, err)}
 	}
