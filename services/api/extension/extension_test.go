@@ -131,7 +131,11 @@ func object(t *testing.T, res *apiv1.Result) *unstructured.Unstructured {
 // define creates a definition and waits until it is established.
 func (w *world) define(text string) *apiextensionsv1.CustomResourceDefinition {
 	w.t.Helper()
-	name := w.mustCreate(text).GetName()
+	return w.established(w.mustCreate(text).GetName())
+}
+
+func (w *world) established(name string) *apiextensionsv1.CustomResourceDefinition {
+	w.t.Helper()
 	return w.await(name, func(d *apiextensionsv1.CustomResourceDefinition) bool {
 		for _, c := range d.Status.Conditions {
 			if c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue {
@@ -197,6 +201,11 @@ func TestCustomObjectsLiveLikeOthers(t *testing.T) {
 	require.NoError(t, err)
 	obj = object(t, updated)
 	require.EqualValues(t, 2, obj.GetGeneration())
+
+	unconditional := obj.DeepCopy()
+	unconditional.SetResourceVersion("")
+	_, err = w.rpc.Update(t.Context(), &apiv1.UpdateRequest{Ref: ref, Object: envelope(unconditional.Object), As: inJSON})
+	require.ErrorContains(t, apierr.FromGRPC(err), "metadata.resourceVersion: Invalid value: 0: must be specified for an update")
 
 	ref.Subresource = "status"
 	obj.Object["status"] = map[string]any{"replicas": 2, "selector": "a=b"}
@@ -379,8 +388,11 @@ func TestWrongDefinitionsAreRefused(t *testing.T) {
 		require.True(t, apierrors.IsInvalid(err), "%s: %v", change[1], err)
 		require.ErrorContains(t, err, want)
 	}
-	w.define(widgets)
-	err := w.updateDefinition("widgets.example.com", func(d *apiextensionsv1.CustomResourceDefinition) { d.Spec.Scope = apiextensionsv1.ClusterScoped })
+	res, err := w.create(strings.Replace(widgets, "selector: {type: string}", "selector: {type: string, format: fancy}", 1))
+	require.NoError(t, err)
+	require.Equal(t, []string{`unrecognized format "fancy"`}, res.GetWarnings())
+	w.established("widgets.example.com")
+	err = w.updateDefinition("widgets.example.com", func(d *apiextensionsv1.CustomResourceDefinition) { d.Spec.Scope = apiextensionsv1.ClusterScoped })
 	require.ErrorContains(t, err, `spec.scope: Invalid value: "Cluster": field is immutable`)
 }
 

@@ -8,8 +8,11 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
+	formats "k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/kube-openapi/pkg/validation/spec"
 )
 
 // internal is a definition in the form that Kubernetes' validation takes. Of its metadata it has only what that is to
@@ -56,27 +59,23 @@ func compareDefinitions(c, old *crd, compare func(_ context.Context, c, old *api
 
 // warnDefinition warns of what a definition says in vain.
 func warnDefinition(c, old *crd) []string {
-	warnings := setWarnings(c)
+	warnings := schemaWarnings(c)
 	if old == nil {
 		return warnings
 	}
-	known := setWarnings(old)
+	known := schemaWarnings(old)
 	return slices.DeleteFunc(warnings, func(w string) bool { return slices.Contains(known, w) })
 }
 
-// setWarnings are of lists that are sets of what is not a scalar.
-func setWarnings(c *crd) (warnings []string) {
+// schemaWarnings look at every part of every schema.
+func schemaWarnings(c *crd) (warnings []string) {
 	in, errs := internal(c)
 	if errs != nil {
 		return nil
 	}
 	look := func(s *apiextensions.JSONSchemaProps) bool {
-		if s.XListType == nil || *s.XListType != "set" || s.Items == nil || s.Items.Schema == nil {
-			return false
-		}
-		if t := s.Items.Schema.Type; t == "object" || t == "array" {
-			warnings = append(warnings, fmt.Sprintf("x-kubernetes-list-type: set for items of type %q is not supported by server-side apply or CEL validation rules", t))
-		}
+		warnings = append(warnings, formatWarnings(s)...)
+		warnings = append(warnings, setWarnings(s)...)
 		return false
 	}
 	each := func(v *apiextensions.CustomResourceValidation) {
@@ -90,4 +89,29 @@ func setWarnings(c *crd) (warnings []string) {
 	}
 	slices.Sort(warnings)
 	return slices.Compact(warnings)
+}
+
+// formatsSince is the version of Kubernetes whose formats are checked: the one before, as there.
+var formatsSince = version.MajorMinor(1, 36)
+
+// formatWarnings are about formats that nothing checks.
+func formatWarnings(s *apiextensions.JSONSchemaProps) (warnings []string) {
+	if s.Format == "" {
+		return nil
+	}
+	for _, format := range formats.GetUnrecognizedFormats(&spec.Schema{SchemaProps: spec.SchemaProps{Format: s.Format, Type: []string{s.Type}}}, formatsSince) {
+		warnings = append(warnings, fmt.Sprintf("unrecognized format %q", format))
+	}
+	return warnings
+}
+
+// setWarnings are about sets of what is not a scalar.
+func setWarnings(s *apiextensions.JSONSchemaProps) []string {
+	if s.XListType == nil || *s.XListType != "set" || s.Items == nil || s.Items.Schema == nil {
+		return nil
+	}
+	if t := s.Items.Schema.Type; t == "object" || t == "array" {
+		return []string{fmt.Sprintf("x-kubernetes-list-type: set for items of type %q is not supported by server-side apply or CEL validation rules", t)}
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	"karve.dev/karve/services/api/admission"
@@ -61,6 +62,10 @@ func (r *request) decodeReplacement(req *apiv1.UpdateRequest) (registry.Object, 
 	case r.name:
 	default:
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", said, r.name))
+	}
+	if r.Custom != nil && body.GetResourceVersion() == "" {
+		// Custom objects are only replaced as somebody has seen them.
+		return nil, r.invalid(field.ErrorList{field.Invalid(metadataPath.Child("resourceVersion"), uint64(0), "must be specified for an update")})
 	}
 	r.Default(body)
 	return body, nil
