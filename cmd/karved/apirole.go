@@ -84,5 +84,6 @@ func runAPI(ctx context.Context, dir cluster.Dir, log *zap.Logger) (err error) {
 	group.Add(apiComponent(service, func() { log.Info("the API answers", zap.String("at", settings.GRPCListen)) }))
 	group.Add(grpcComponent(server, keys.ServerTLS(serverNames("karve-api", settings)), lis))
 	group.Add(debugComponent(dir.Socket(), health, metrics))
+	group.Add(memoryComponent())
 	return group.Run(ctx)
 }

@@ -22,7 +22,13 @@ func debugComponent(socket string, health *process.Health, metrics prometheus.Ga
 	}
 }
 
+// memoryComponent keeps the process small.
+func memoryComponent() process.Component {
+	return process.Component{Name: "memory", Background: true, Run: process.KeepMemoryLow}
+}
+
 func (d *daemon) wireDebug() error {
 	d.group.Add(debugComponent(d.dir.Socket(), d.health, d.metrics))
+	d.group.Add(memoryComponent())
 	return nil
 }

@@ -136,6 +136,7 @@ func (r role) run(ctx context.Context, o *roleOptions) (err error) {
 	if o.socket != "" {
 		p.member.group.Add(debugComponent(o.socket, health, p.metrics))
 	}
+	p.member.group.Add(memoryComponent())
 	log.Info("starting", zap.String("part", r.name), zap.String("as", p.credentials.User().Name), zap.Int("pid", os.Getpid()))
 	return p.member.group.Run(ctx)
 }

@@ -38,10 +38,10 @@ type Config struct {
 	// Prefix is what all resources' keys begin with; default "/registry/".
 	Prefix string
 	Log    *zap.Logger
-	// HistoryEvents and HistoryBytes bound the events kept per resource; defaults 16,384 and 16 MiB.
+	// HistoryEvents and HistoryBytes bound the events kept per resource; defaults 16,384 and 8 MiB.
 	HistoryEvents int
 	HistoryBytes  int
-	// MemoBytes bounds what Entry.Encoded keeps, over all entries; default 48 MiB.
+	// MemoBytes bounds what Entry.Encoded keeps, over all entries; default 32 MiB.
 	MemoBytes int
 	// BookmarkEvery is how often watchers that want them get bookmarks; default one minute.
 	BookmarkEvery time.Duration
@@ -61,7 +61,7 @@ func (c *Config) setDefaults() {
 	for _, d := range []struct {
 		value *int
 		unset int
-	}{{&c.HistoryEvents, 16_384}, {&c.HistoryBytes, 16 << 20}, {&c.MemoBytes, 48 << 20}} {
+	}{{&c.HistoryEvents, 16_384}, {&c.HistoryBytes, 8 << 20}, {&c.MemoBytes, 32 << 20}} {
 		if *d.value == 0 {
 			*d.value = d.unset
 		}

@@ -234,7 +234,7 @@ func (c *Collection) put(old, new *Entry) {
 	c.index.replace(old, new)
 }
 
-// forget drops the encodings of what a change replaced once the change is forgotten.
+// forget drops the encodings of what a change replaced once the change is old or forgotten.
 func (c *Collection) forget(ch *change) {
 	if ch.prev != nil {
 		c.cache.memos.forget(ch.prev)

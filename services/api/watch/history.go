@@ -57,13 +57,17 @@ const (
 	// historyAge is how long changes are kept when there are many of them (more than a quietShare of the bound).
 	historyAge = 5 * time.Minute
 	quietShare = 16
+	// encodedAge is how many changes ago watchers that keep up have seen a change: what it replaced is not kept
+	// encoded any longer than that.
+	encodedAge = 1024
 )
 
 func (h *history) at(seq uint64) *change { return h.ring[seq&uint64(len(h.ring)-1)] }
 
 func (h *history) len() int { return int(h.next - h.first) }
 
-// append adds a change and returns its number, and calls dropped with the changes that had to go.
+// append adds a change and returns its number, and calls dropped with the changes that had to go, and before that with
+// each when it has become old.
 func (h *history) append(c *change, dropped func(*change)) uint64 {
 	for h.len() > 0 && (h.len() >= h.maxEvents || h.bytes+c.bytes() > h.maxBytes) {
 		h.dropOldest(dropped)
@@ -75,6 +79,9 @@ func (h *history) append(c *change, dropped func(*change)) uint64 {
 	h.ring[seq&uint64(len(h.ring)-1)] = c
 	h.next++
 	h.bytes += c.bytes()
+	if h.len() > encodedAge {
+		dropped(h.at(seq - encodedAge))
+	}
 	return seq
 }
 
