@@ -98,5 +98,6 @@ func Default(r Reader) Chain {
 		serviceAccount{r},
 		defaultTolerations{},
 		priority{r},
+		requester{},
 	}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // Admission returns the plugin that looks at the contents of writes where a verb and a name do not say enough: what
-// nodes write, and who grants which rights.
+// nodes write, who grants which rights, and who decides about certificates.
 func (a *Authorizer) Admission() admission.Plugin { return contents{a} }
 
 type contents struct{ authorizer *Authorizer }
@@ -28,6 +28,9 @@ func (c contents) Validate(ctx context.Context, a *admission.Attributes) error {
 	}
 	attrs := Attributes{User: a.User, Group: a.Kind.Group, Version: a.Kind.Version, Resource: a.Kind.Resource, Subresource: a.Subresource, Namespace: a.Namespace, Name: a.Name}
 	if err := c.authorizer.RestrictNode(ctx, attrs, a.Object, old); err != nil {
+		return err
+	}
+	if err := c.authorizer.checkSigner(ctx, a); err != nil {
 		return err
 	}
 	return c.authorizer.CheckGrant(ctx, a.User, a.Object, old)
