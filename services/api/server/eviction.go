@@ -24,7 +24,18 @@ func (s *Server) evict(ctx context.Context, r *request, req *apiv1.CreateRequest
 	if eviction.Name != "" && eviction.Name != r.name {
 		return nil, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
 	}
-	options := &apiv1.DeleteOptions{DryRun: req.GetOptions().GetDryRun()}
+	options := evictionOptions(eviction, req.GetOptions().GetDryRun())
+	if err := checkDelete(options); err != nil {
+		return nil, err
+	}
+	if err := s.removeGuarded(ctx, r, options); err != nil {
+		return nil, err
+	}
+	return r.done(req.GetAs())
+}
+
+func evictionOptions(eviction *policyv1.Eviction, dryRun bool) *apiv1.DeleteOptions {
+	options := &apiv1.DeleteOptions{DryRun: dryRun}
 	if o := eviction.DeleteOptions; o != nil {
 		options.GracePeriodSeconds = o.GracePeriodSeconds
 		options.DryRun = options.DryRun || len(o.DryRun) > 0
@@ -40,11 +51,5 @@ func (s *Server) evict(ctx context.Context, r *request, req *apiv1.CreateRequest
 			}
 		}
 	}
-	if err := checkDelete(options); err != nil {
-		return nil, err
-	}
-	if _, err := s.remove(ctx, r, options); err != nil {
-		return nil, err
-	}
-	return r.done(req.GetAs())
+	return options
 }
