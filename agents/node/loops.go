@@ -149,6 +149,9 @@ func (a *Agent) resync(ctx context.Context) bool {
 			}
 			return false
 		}
+		if err := a.network.SweepPorts(); err != nil {
+			a.log.Warn("remove host ports of pods that are gone", zap.Error(err))
+		}
 		a.setEngine(nil)
 		a.imagesChanged()
 		if !pause(ctx, resyncEvery) {

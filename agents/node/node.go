@@ -82,6 +82,7 @@ type Config struct {
 type podNetwork interface {
 	worker.Network
 	Setup(ctx context.Context, podCIDR netip.Prefix) error
+	SweepPorts() error
 	Close()
 }
 
@@ -145,7 +146,7 @@ func New(cfg Config) (*Agent, error) {
 		images: image.New(cfg.Runtime), probes: probe.New(), objects: session.NewObjects(),
 		podCIDR: make(chan netip.Prefix, 1), imagesGot: make(chan struct{}, 1), isReady: make(chan struct{}),
 	}
-	a.network = network.New(network.Config{Cluster: cfg.Cluster, Node: cfg.NodeName, ClusterCIDRs: cfg.ClusterCIDRs, MTU: cfg.MTU})
+	a.network = network.New(network.Config{Cluster: cfg.Cluster, Node: cfg.NodeName, ClusterCIDRs: cfg.ClusterCIDRs, ServiceCIDR: cfg.ServiceCIDR, MTU: cfg.MTU})
 	if _, pretends := cfg.Runtime.(runtime.Simulation); pretends {
 		a.network = network.NewAddresses()
 	}

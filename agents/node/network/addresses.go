@@ -48,5 +48,11 @@ func (a *Addresses) Attach(context.Context, string, int, netip.Addr) error { ret
 // Attached is true for every sandbox.
 func (a *Addresses) Attached(string) bool { return true }
 
+// Publish does nothing.
+func (a *Addresses) Publish(netip.Addr, []HostPort) error { return nil }
+
+// SweepPorts does nothing.
+func (a *Addresses) SweepPorts() error { return nil }
+
 // Close does nothing.
 func (a *Addresses) Close() {}

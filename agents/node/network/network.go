@@ -29,6 +29,8 @@ type Config struct {
 	// ClusterCIDRs are the addresses of all pods: traffic to them keeps the pod's address, other traffic that leaves
 	// the machine gets the node's.
 	ClusterCIDRs []netip.Prefix
+	// ServiceCIDR are the addresses of Services: host ports do not answer there.
+	ServiceCIDR netip.Prefix
 	// MTU of pods' interfaces; 0 for that of the machine's way out.
 	MTU int
 }
@@ -45,6 +47,8 @@ type Network struct {
 	mtu     int
 	pool    *pool
 	waiting chan struct{} // closed when the network becomes ready
+
+	ports hostPorts
 }
 
 // New returns a network that is not set up yet.
@@ -81,6 +85,9 @@ func (n *Network) Setup(ctx context.Context, podCIDR netip.Prefix) error {
 		return err
 	}
 	if err := n.allowForwarding(ctx, podCIDR); err != nil {
+		return err
+	}
+	if err := n.repairPorts(); err != nil {
 		return err
 	}
 	ready := n.link != nil

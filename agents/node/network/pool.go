@@ -69,6 +69,13 @@ func (p *pool) reserve(addr netip.Addr, owner string) bool {
 	return true
 }
 
+func (p *pool) inUse(addr netip.Addr) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, used := p.used[addr]
+	return used
+}
+
 func (p *pool) release(addr netip.Addr, owner string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -27,13 +27,18 @@ func (n *Network) allowForwarding(ctx context.Context, cidr netip.Prefix) error 
 
 // table is the node's own nftables table.
 func (n *Network) table() *nftables.Table {
+	return &nftables.Table{Family: nftables.TableFamilyIPv4, Name: "karve-pods-" + n.tableSuffix()}
+}
+
+// tableSuffix is the end of the names of the node's tables.
+func (n *Network) tableSuffix() string {
 	clean := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' {
 			return r
 		}
 		return '_'
 	}, n.cfg.Cluster+"-"+n.cfg.Node)
-	return &nftables.Table{Family: nftables.TableFamilyIPv4, Name: "karve-pods-" + clean + "-" + digest(n.cfg.Cluster, n.cfg.Node)[:6]}
+	return clean + "-" + digest(n.cfg.Cluster, n.cfg.Node)[:6]
 }
 
 func (n *Network) masquerade(cidr netip.Prefix) error {
@@ -162,8 +167,10 @@ func commandError(err error) error {
 func (n *Network) removeRules(ctx context.Context) error {
 	var errs []error
 	if conn, err := nftables.New(); err == nil {
-		conn.AddTable(n.table())
-		conn.DelTable(n.table())
+		for _, table := range []*nftables.Table{n.table(), n.portTable()} {
+			conn.AddTable(table)
+			conn.DelTable(table)
+		}
 		errs = append(errs, conn.Flush())
 	}
 	if _, err := exec.LookPath("iptables-restore"); err != nil {

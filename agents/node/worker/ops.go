@@ -51,6 +51,9 @@ func (w *worker) launch(ctx context.Context, key string, op podstate.Op, run fun
 
 func (w *worker) beginRemove(ctx context.Context, a podstate.Action) {
 	w.launch(ctx, a.ID, podstate.Op{Verb: podstate.Remove}, func(ctx context.Context) {
+		if a.Name == runtime.SandboxName {
+			w.takePortsBack()
+		}
 		if err := w.pool.cfg.Runtime.Remove(w.life, a.ID); err != nil {
 			w.fail(a.ID, removeError, err.Error(), retryDelay)
 			return

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"karve.dev/karve/agents/node/image"
+	"karve.dev/karve/agents/node/network"
 	"karve.dev/karve/agents/node/probe"
 	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/agents/node/volume"
@@ -31,6 +32,8 @@ type Network interface {
 	// Attach wires a sandbox; Attached tells whether that has been completed.
 	Attach(ctx context.Context, sandbox string, pid int, addr netip.Addr) error
 	Attached(sandbox string) bool
+	// Publish makes ports of the machine lead to a pod's address; none takes them back.
+	Publish(addr netip.Addr, ports []network.HostPort) error
 }
 
 // Recorder records events about objects and about parts of them. It never blocks.

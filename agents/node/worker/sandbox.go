@@ -125,6 +125,9 @@ func (w *worker) makeSandbox(ctx context.Context, pod *corev1.Pod, attempt int, 
 		if err := cfg.Network.Attach(ctx, id, c.PID, addr); err != nil {
 			return fmt.Errorf("set up the pod's network: %w", err)
 		}
+		if ports := hostPorts(pod); len(ports) > 0 {
+			w.publish(addr, ports)
+		}
 	}
 	w.mu.Lock()
 	w.obs.Wired = true

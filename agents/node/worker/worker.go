@@ -46,6 +46,7 @@ type worker struct {
 	hadOne   bool      // a sandbox existed before
 	stale    bool      // volumes need a refresh
 	closed   bool      // no operation begins any more
+	ports    publishing
 
 	preparing sync.Mutex // held while volumes are made
 	prepared  *volume.Prepared
@@ -187,8 +188,9 @@ func (w *worker) step(ctx context.Context, now time.Time) (wake time.Time, done 
 	w.obs.Previous = status
 	w.report(&status, now, false)
 	w.keepVolumesFresh(ctx, now)
+	w.keepPorts(ctx, now)
 	wake = plan.Wake
-	for _, at := range []time.Time{w.refreshAt(), w.softenAt(), w.reportAt()} {
+	for _, at := range []time.Time{w.refreshAt(), w.softenAt(), w.reportAt(), w.portsAt()} {
 		if !at.IsZero() && (wake.IsZero() || at.Before(wake)) {
 			wake = at
 		}
@@ -243,6 +245,7 @@ func (w *worker) reportAt() time.Time {
 // finish removes what the pod had on the node and reports its end; false to try again.
 func (w *worker) finish() bool {
 	w.close()
+	w.takePortsBack()
 	if err := w.pool.cfg.Volumes.Teardown(string(w.uid)); err != nil {
 		w.log.Warn("remove the pod's files", zap.Error(err))
 		w.mu.Lock()
