@@ -9,13 +9,15 @@ import (
 	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
 )
 
-// Objects are what the control plane has assigned to the node: its pods, and the ConfigMaps and Secrets that they use.
+// Objects are what the control plane has assigned to the node: its pods, the ConfigMaps and Secrets that they use, and
+// the Services that they are told of.
 // Reading is safe for concurrent use; what is returned must not be changed.
 type Objects struct {
 	mu         sync.RWMutex
 	pods       map[types.NamespacedName]types.UID
 	configMaps map[types.NamespacedName]*corev1.ConfigMap
 	secrets    map[types.NamespacedName]*corev1.Secret
+	services   map[types.NamespacedName]*corev1.Service
 
 	// seen holds what a snapshot has named so far; nil outside of one.
 	seen map[string]bool
@@ -27,6 +29,7 @@ func NewObjects() *Objects {
 		pods:       map[types.NamespacedName]types.UID{},
 		configMaps: map[types.NamespacedName]*corev1.ConfigMap{},
 		secrets:    map[types.NamespacedName]*corev1.Secret{},
+		services:   map[types.NamespacedName]*corev1.Service{},
 	}
 }
 
@@ -95,6 +98,7 @@ var kinds = map[string]struct {
 	"Node":      {(*Objects).setNode, func(*Objects, types.NamespacedName, Handler) {}},
 	"ConfigMap": {(*Objects).setConfigMap, (*Objects).removeConfigMap},
 	"Secret":    {(*Objects).setSecret, (*Objects).removeSecret},
+	"Service":   {(*Objects).setService, (*Objects).removeService},
 }
 
 func (o *Objects) setPod(name types.NamespacedName, data []byte, handler Handler) error {
@@ -191,6 +195,11 @@ func (o *Objects) complete(handler Handler) {
 	for name := range o.secrets {
 		if !seen[key("Secret", name)] {
 			delete(o.secrets, name)
+		}
+	}
+	for name := range o.services {
+		if !seen[key("Service", name)] {
+			delete(o.services, name)
 		}
 	}
 	o.mu.Unlock()

@@ -37,6 +37,7 @@ func (e *environment) list() []string {
 func (s *starting) environment() (*environment, error) {
 	env := &environment{values: map[string]string{}}
 	s.apiVariables(env)
+	s.serviceVariables(env)
 	for i := range s.c.EnvFrom {
 		if err := s.envFrom(env, &s.c.EnvFrom[i]); err != nil {
 			return nil, err
@@ -59,7 +60,7 @@ func (s *starting) environment() (*environment, error) {
 	return env, nil
 }
 
-// apiVariables tell clients in the pod where the API is.
+// apiVariables tell clients in the pod where the API is, also before the node has been told of its Service.
 func (s *starting) apiVariables(env *environment) {
 	host := s.pool.cfg.APIService
 	if host == "" {

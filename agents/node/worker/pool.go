@@ -36,6 +36,13 @@ type Network interface {
 	Publish(addr netip.Addr, ports []network.HostPort) error
 }
 
+// Objects is what pods refer to, as far as the node knows it.
+type Objects interface {
+	volume.Objects
+	// Services returns those of a namespace that containers are told of.
+	Services(namespace string) []*corev1.Service
+}
+
 // Recorder records events about objects and about parts of them. It never blocks.
 type Recorder interface {
 	Event(obj client.Object, eventType, reason, format string, args ...any)
@@ -62,7 +69,7 @@ type Config struct {
 	Images   *image.Manager
 	Volumes  *volume.Manager
 	Probes   *probe.Manager
-	Objects  volume.Objects
+	Objects  Objects
 	Reporter Reporter
 	Events   Recorder
 	Log      *zap.Logger

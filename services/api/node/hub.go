@@ -146,7 +146,16 @@ func (h *hub) mark(gvk schema.GroupVersionKind, events []watch.Event) {
 			for f := range h.pods[e.Fields().Get(fieldNodeName)] {
 				f.mark(r)
 			}
-		case kindService, kindSlice:
+		case kindService:
+			for f := range h.services {
+				f.mark(r)
+			}
+			for _, feeds := range h.pods {
+				for f := range feeds {
+					f.markLinked(r)
+				}
+			}
+		case kindSlice:
 			for f := range h.services {
 				f.mark(r)
 			}

@@ -157,6 +157,47 @@ func waitAck(t *testing.T, c *apitest.Cluster, cond func(*node.Acks) bool) {
 	}
 }
 
+func serviceIn(namespace, name string) *corev1.Service {
+	return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
+}
+
+func TestNodeGetsServicesThatItsPodsAreToldOf(t *testing.T) {
+	c := apitest.Start(t)
+	cl, ctx := c.Client(apitest.Admin), t.Context()
+	for _, name := range []string{"quiet", "talking"} {
+		require.NoError(t, cl.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
+		require.NoError(t, cl.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: name}}))
+		require.NoError(t, cl.Create(ctx, serviceIn(name, "web")))
+	}
+	in := func(namespace, name string, links bool) *corev1.Pod {
+		p := podOn(name, "n1", "")
+		p.Namespace, p.Spec.EnableServiceLinks = namespace, &links
+		return p
+	}
+	first := in("talking", "first", true)
+	require.NoError(t, cl.Create(ctx, in("quiet", "none", false)))
+	require.NoError(t, cl.Create(ctx, first))
+	m := open(t, c, "n1", nodev1.Scope_SCOPE_PODS)
+	require.Contains(t, m.objects, "Service talking/web")
+	require.NotContains(t, m.objects, "Service quiet/web")
+
+	require.NoError(t, cl.Create(ctx, serviceIn("talking", "late")))
+	m.until(m.has("Service talking/late"))
+	require.NoError(t, cl.Delete(ctx, serviceIn("talking", "late"), client.DeleteOptions{}))
+	m.until(m.hasNot("Service talking/late"))
+
+	// They go with the last pod that is told of them.
+	now := int64(0)
+	require.NoError(t, cl.Create(ctx, in("talking", "second", true)))
+	m.until(m.has("Pod talking/second"))
+	require.NoError(t, cl.Delete(ctx, first, client.DeleteOptions{GracePeriodSeconds: &now}))
+	m.until(m.hasNot("Pod talking/first"))
+	require.Contains(t, m.objects, "Service talking/web")
+	require.NoError(t, cl.Delete(ctx, in("talking", "second", true), client.DeleteOptions{GracePeriodSeconds: &now}))
+	m.until(m.hasNot("Pod talking/second"))
+	m.until(m.hasNot("Service talking/web"))
+}
+
 func TestProxyGetsServices(t *testing.T) {
 	c := apitest.Start(t)
 	cl, ctx := c.Client(apitest.Admin), t.Context()

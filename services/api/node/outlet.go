@@ -92,10 +92,23 @@ func (o *outlet) entry(r ref) *watch.Entry {
 	return e
 }
 
+// foreign tells whether an object is none of the node's business.
+func (o *outlet) foreign(r ref) bool {
+	switch {
+	case r.gvk == kindNode || r.gvk == kindSlice:
+		return false
+	case r.gvk == kindService:
+		return o.feed.scope == nodev1.Scope_SCOPE_PODS && !o.linked(r)
+	}
+	return !o.feed.uses(r)
+}
+
 // one sends an object, or that it is gone. A claim brings its volume along.
 func (o *outlet) one(r ref) error {
-	dependent := r.gvk != kindNode && r.gvk != kindService && r.gvk != kindSlice
-	if dependent && !o.feed.uses(r) {
+	if r.isAllServices() {
+		return o.services(r.namespace)
+	}
+	if o.foreign(r) {
 		return nil
 	}
 	e := o.entry(r)
@@ -142,7 +155,7 @@ func (o *outlet) pod(r ref) error {
 	if err := codec.Decode(e.Value, e.Revision, pod); err != nil {
 		return err
 	}
-	if err := o.using(r, dependents(pod)); err != nil {
+	if err := o.using(r, append(dependents(pod), links(pod)...)); err != nil {
 		return err
 	}
 	return o.set(r, e)
@@ -171,7 +184,14 @@ func (o *outlet) using(user ref, now []ref) error {
 				return err
 			}
 		}
-		o.gone(r)
+		if r.isAllServices() {
+			if err := o.services(r.namespace); err != nil {
+				return err
+			}
+		}
+		if r.gvk != kindService || !o.linked(r) {
+			o.gone(r)
+		}
 	}
 	return nil
 }
