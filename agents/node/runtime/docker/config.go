@@ -96,7 +96,9 @@ func securityOptions(spec runtime.ContainerSpec) []string {
 func mounts(specs []runtime.Mount) []mount.Mount {
 	out := make([]mount.Mount, 0, len(specs))
 	for _, m := range specs {
-		propagation := mount.PropagationRPrivate
+		// Private is what the engine takes when nothing is said, but for what holds its own folder, as "/" does: there
+		// it takes, and insists on, rslave.
+		propagation := mount.Propagation("")
 		if m.Propagation != "" && m.Propagation != "private" {
 			propagation = mount.Propagation(m.Propagation)
 		}
