@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"google.golang.org/grpc/metadata"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/services/gateway/discovery"
 	"karve.dev/karve/services/gateway/route"
 )
@@ -67,6 +69,8 @@ func (k *kinds) follow(ctx context.Context, api apiv1.DiscoveryServiceClient, lo
 }
 
 func (k *kinds) stream(ctx context.Context, api apiv1.DiscoveryServiceClient, received func()) error {
+	// On its own behalf, not on a client's.
+	ctx = metadata.AppendToOutgoingContext(ctx, keyRemoteUser, identity.UserGateway)
 	stream, err := api.WatchKinds(ctx, &apiv1.WatchKindsRequest{})
 	if err != nil {
 		return err

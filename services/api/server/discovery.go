@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/internal/identity"
+	"karve.dev/karve/services/api/authz"
 	"karve.dev/karve/services/api/registry"
 )
 
@@ -32,6 +34,9 @@ func NewDiscovery(s *Server, openAPI OpenAPI) *Discovery {
 // WatchKinds implements DiscoveryService.
 func (d *Discovery) WatchKinds(_ *apiv1.WatchKindsRequest, stream grpc.ServerStreamingServer[apiv1.WatchKindsResponse]) error {
 	ctx := stream.Context()
+	if err := d.authorize(ctx, "/apis"); err != nil {
+		return err
+	}
 	for {
 		set := d.server.kinds.Load()
 		if err := stream.Send(&apiv1.WatchKindsResponse{Kinds: kindInfos(set)}); err != nil {
@@ -48,7 +53,10 @@ func (d *Discovery) WatchKinds(_ *apiv1.WatchKindsRequest, stream grpc.ServerStr
 }
 
 // GetOpenAPI implements DiscoveryService.
-func (d *Discovery) GetOpenAPI(_ context.Context, req *apiv1.GetOpenAPIRequest) (*apiv1.GetOpenAPIResponse, error) {
+func (d *Discovery) GetOpenAPI(ctx context.Context, req *apiv1.GetOpenAPIRequest) (*apiv1.GetOpenAPIResponse, error) {
+	if err := d.authorize(ctx, fmt.Sprintf("/openapi/v%d", req.GetMajor())); err != nil {
+		return nil, err
+	}
 	if d.openAPI == nil {
 		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "openapi"}, req.GetGroupVersion())
 	}
@@ -57,6 +65,12 @@ func (d *Discovery) GetOpenAPI(_ context.Context, req *apiv1.GetOpenAPIRequest) 
 		return nil, fmt.Errorf("OpenAPI v%d of %q: %w", req.GetMajor(), req.GetGroupVersion(), err)
 	}
 	return &apiv1.GetOpenAPIResponse{Document: document, Etag: etag}, nil
+}
+
+// authorize asks for what the same question over REST would need.
+func (d *Discovery) authorize(ctx context.Context, path string) error {
+	user, _ := identity.UserFrom(ctx)
+	return d.server.authorize(ctx, authz.Attributes{User: user, Verb: "get", Path: path})
 }
 
 var allVerbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
