@@ -190,6 +190,7 @@ func (a *Agent) workerConfig(allocatable corev1.ResourceList) worker.Config {
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.network.Close()
 	group, ctx := errgroup.WithContext(ctx)
+	a.pool.Begin(ctx)
 	for _, part := range []func(context.Context) error{
 		a.probes.Run, a.pool.Run, a.pods.Run, a.serve,
 		a.keepNode, a.followEngine, a.keepNetwork, a.watchPressure, a.reportImages,

@@ -190,12 +190,27 @@ func (w *worker) handle(ctx context.Context, ev runtime.Event) bool {
 			return true // our own, which tells about it itself
 		}
 	}
+	w.beginLook(ctx, ev.ID)
+	return true
+}
+
+// beginLook looks at a container beside the loop. mu must be held.
+func (w *worker) beginLook(ctx context.Context, id string) {
 	w.ops.Add(1)
 	go func() {
 		defer w.ops.Done()
-		w.look(ctx, ev.ID)
+		w.look(ctx, id)
 	}()
-	return true
+}
+
+// lookLater is beginLook for the pool; false when the worker has stopped working.
+func (w *worker) lookLater(ctx context.Context, id string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.beginLook(ctx, id)
+	}
+	return !w.closed
 }
 
 // look inspects a container and takes what is found.

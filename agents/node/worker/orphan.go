@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,6 +24,9 @@ func (p *Pool) endOrphans() {
 		w.setGone()
 		p.workers[uid] = w
 		delete(p.found, uid)
+	}
+	for uid := range p.late {
+		p.lookAtLate(uid)
 	}
 	if err := p.cfg.Volumes.Sweep(func(uid string) bool { return p.workers[types.UID(uid)] != nil }); err != nil {
 		p.cfg.Log.Warn("sweep volumes", zap.Error(err))
@@ -49,26 +53,34 @@ func (p *Pool) Handle(ev runtime.Event) {
 	defer p.mu.Unlock()
 	uid := types.UID(ev.Meta.UID)
 	w := p.workers[uid]
-	if p.ctx == nil || w != nil && w.handle(p.ctx, ev) {
+	if w != nil && w.handle(p.ctx, ev) {
 		return
 	}
-	switch appeared := ev.Kind == runtime.ContainerCreated || ev.Kind == runtime.ContainerStarted; {
-	case !appeared || !p.synced || !p.adopted:
-	case w != nil:
+	settled := p.synced && p.adopted
+	if appeared := ev.Kind == runtime.ContainerCreated || ev.Kind == runtime.ContainerStarted; settled && !appeared {
+		return // the end of what has been ended
+	}
+	if !slices.Contains(p.late[uid], ev.ID) {
 		p.late[uid] = append(p.late[uid], ev.ID)
-	default:
-		p.beginLatecomer(ev.ID)
+	}
+	if settled && w == nil {
+		p.lookAtLate(uid)
 	}
 }
 
-// beginLatecomer ends a container of a pod that is gone: one that was begun by an agent that was cut off, and completed
-// by the engine afterwards.
-func (p *Pool) beginLatecomer(id string) {
-	p.all.Add(1)
-	go func(ctx context.Context) {
-		defer p.all.Done()
-		p.endLatecomer(ctx, id)
-	}(p.ctx)
+// lookAtLate looks at the containers that events have told of while there was no worker to take them: of a pod that
+// has one now, or of one that is gone. In the latter case they were begun by an agent that was cut off, and completed
+// by the engine afterwards: they are ended. mu must be held.
+func (p *Pool) lookAtLate(uid types.UID) {
+	ids := p.late[uid]
+	delete(p.late, uid)
+	w := p.workers[uid]
+	for _, id := range ids {
+		if w != nil && w.lookLater(p.ctx, id) {
+			continue
+		}
+		p.begin(func(ctx context.Context) { p.endLatecomer(ctx, id) })
+	}
 }
 
 func (p *Pool) endLatecomer(ctx context.Context, id string) {

@@ -94,7 +94,8 @@ type Pool struct {
 	slots chan struct{}
 
 	mu      sync.Mutex
-	ctx     context.Context // of Run; workers begin when it is set
+	ctx     context.Context
+	ended   bool
 	workers map[types.UID]*worker
 	late    map[types.UID][]string            // containers that appeared while their pod's worker was ending
 	found   map[types.UID][]runtime.Container // containers of pods that are not known (yet)
@@ -117,33 +118,44 @@ func New(cfg Config) *Pool {
 	}
 }
 
-// Run lets the workers work until ctx ends, and returns when all have stopped. Containers keep running.
-func (p *Pool) Run(ctx context.Context) error {
+// Begin lets the workers work until ctx ends; it comes before everything else.
+func (p *Pool) Begin(ctx context.Context) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.ctx = ctx
-	p.startAll()
-	p.mu.Unlock()
+}
+
+// Run returns when ctx, the one of Begin, has ended and all workers have stopped. Containers keep running.
+func (p *Pool) Run(ctx context.Context) error {
 	<-ctx.Done()
 	p.mu.Lock()
-	p.ctx = nil // nothing begins any more
+	p.ended = true // nothing begins any more
 	p.mu.Unlock()
 	p.all.Wait()
 	return nil
 }
 
-// startAll starts workers once the pool runs and has seen what is on the engine.
+// begin runs something that Run waits for. mu must be held.
+func (p *Pool) begin(run func(ctx context.Context)) {
+	if p.ended {
+		return
+	}
+	p.all.Add(1)
+	go func(ctx context.Context) {
+		defer p.all.Done()
+		run(ctx)
+	}(p.ctx)
+}
+
+// startAll starts workers once the pool has seen what is on the engine.
 func (p *Pool) startAll() {
-	if p.ctx == nil || !p.adopted {
+	if !p.adopted {
 		return
 	}
 	for _, w := range p.workers {
 		if !w.started {
 			w.started = true
-			p.all.Add(1)
-			go func(ctx context.Context) {
-				defer p.all.Done()
-				w.run(ctx)
-			}(p.ctx)
+			p.begin(w.run)
 		}
 	}
 }
@@ -193,6 +205,7 @@ func (p *Pool) SetPod(pod *corev1.Pod) {
 	p.workers[pod.UID] = w
 	w.adopt(p.found[pod.UID], nil)
 	delete(p.found, pod.UID)
+	p.lookAtLate(pod.UID)
 	p.startAll()
 }
 
@@ -275,11 +288,5 @@ func (p *Pool) forget(w *worker) {
 	if p.workers[w.uid] == w {
 		delete(p.workers, w.uid)
 	}
-	late := p.late[w.uid]
-	delete(p.late, w.uid)
-	for _, id := range late {
-		if p.ctx != nil {
-			p.beginLatecomer(id)
-		}
-	}
+	p.lookAtLate(w.uid)
 }
