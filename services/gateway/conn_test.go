@@ -46,6 +46,24 @@ func TestBatchesArriveWholeAndInOrder(t *testing.T) {
 	require.True(t, bytes.Equal(want.Bytes(), got))
 }
 
+func TestAWriteLargerThanTheBuffersArrivesWhole(t *testing.T) {
+	ours, theirs := pair(t)
+	want := make([]byte, 3*maxPending+maxPending/2)
+	for i := range want {
+		want[i] = byte(i / 251)
+	}
+	wrote := make(chan int, 1)
+	go func() {
+		n, _ := ours.Write(want)
+		wrote <- n
+		_ = ours.Close()
+	}()
+	got, err := io.ReadAll(theirs)
+	require.NoError(t, err)
+	require.Equal(t, len(want), <-wrote)
+	require.True(t, bytes.Equal(want, got))
+}
+
 func TestWritersWaitForAClientThatIsFarBehindAndFailWhenItLeaves(t *testing.T) {
 	ours, theirs := pair(t)
 	failed := make(chan error, 1)
