@@ -24,6 +24,8 @@ func (s *describer) setPhase(st *corev1.PodStatus) {
 	switch {
 	case s.initFailed():
 		st.Phase = corev1.PodFailed
+	case s.over && s.pod.DeletionTimestamp != nil && s.waitingFirst():
+		st.Phase = corev1.PodFailed
 	case !s.initDone || s.waitingFirst():
 		st.Phase = corev1.PodPending
 	case !Finished(s.pod, s.obs) && (s.pod.DeletionTimestamp == nil || s.obs.anyRunning()):

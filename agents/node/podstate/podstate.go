@@ -86,6 +86,8 @@ type Observed struct {
 	Busy    map[string]Op
 	Trouble map[string]Trouble
 	Health  map[string]Health
+	// Users are what containers' first processes were started as, by container ID.
+	Users map[string]corev1.LinuxContainerUser
 	// Wired is true when the current sandbox has its network.
 	Wired bool
 	// Gone is true when the pod is no longer in the API.

@@ -32,6 +32,8 @@ func Status(pod *corev1.Pod, obs *Observed, now time.Time) corev1.PodStatus {
 		st.StartTime = &metav1.Time{Time: now}
 	}
 	s.initDone = s.initialized()
+	deadline, limited := activeDeadline(pod, obs)
+	s.over = isOver(pod, obs, limited && !now.Before(deadline))
 	st.InitContainerStatuses = s.list(pod.Spec.InitContainers, obs.Previous.InitContainerStatuses, true)
 	st.ContainerStatuses = s.list(pod.Spec.Containers, obs.Previous.ContainerStatuses, false)
 	st.EphemeralContainerStatuses = s.ephemeral()
@@ -62,6 +64,7 @@ type describer struct {
 	obs      *Observed
 	now      time.Time
 	initDone bool
+	over     bool
 }
 
 func (s *describer) addresses(st *corev1.PodStatus) {
@@ -133,7 +136,7 @@ func (s *describer) ephemeral() []corev1.ContainerStatus {
 }
 
 func (s *describer) container(c *corev1.Container, previous *corev1.ContainerStatus, init bool) corev1.ContainerStatus {
-	st := corev1.ContainerStatus{Name: c.Name, Image: c.Image}
+	st := corev1.ContainerStatus{Name: c.Name, Image: c.Image, VolumeMounts: volumeMounts(c)}
 	latest := s.obs.Latest(c.Name)
 	if latest == nil || latest.State == runtime.Created {
 		s.absent(c, previous, &st, init)
@@ -141,10 +144,13 @@ func (s *describer) container(c *corev1.Container, previous *corev1.ContainerSta
 	}
 	st.RestartCount = int32(latest.Attempt)
 	st.ContainerID, st.ImageID = "docker://"+latest.ID, latest.ImageID
+	st.Resources, st.AllocatedResources, st.User = c.Resources.DeepCopy(), c.Resources.Requests.DeepCopy(), s.user(latest, previous)
 	if all := s.obs.Containers[c.Name]; len(all) > 1 && all[len(all)-2].State == runtime.Exited {
 		st.LastTerminationState = terminated(&all[len(all)-2])
 	} else if previous != nil && int(previous.RestartCount) == latest.Attempt {
 		st.LastTerminationState = previous.LastTerminationState
+	} else if previous != nil && int(previous.RestartCount) < latest.Attempt {
+		st.LastTerminationState = lastEnd(previous)
 	}
 	started := s.obs.started(c)
 	st.Started = &started
@@ -171,9 +177,11 @@ func (s *describer) absent(c *corev1.Container, previous *corev1.ContainerStatus
 			st.State, st.Ready = previous.State, previous.Ready
 			return
 		}
-		if previous.State.Terminated != nil {
-			st.LastTerminationState = previous.State
-		}
+		st.Resources, st.AllocatedResources = previous.Resources, previous.AllocatedResources
+		st.LastTerminationState = lastEnd(previous)
+	}
+	if s.neverSeen(previous, st, init) {
+		return
 	}
 	waiting := &corev1.ContainerStateWaiting{Reason: containerCreating}
 	if len(s.pod.Spec.InitContainers) > 0 && !s.initDone {
@@ -187,7 +195,7 @@ func (s *describer) absent(c *corev1.Container, previous *corev1.ContainerStatus
 
 // waitingToRestart shows a container that has ended as waiting while it is about to be started again.
 func (s *describer) waitingToRestart(c *corev1.Container, latest *runtime.Container, st *corev1.ContainerStatus, init bool) {
-	if !restarts(s.pod, c, init, latest.ExitCode) {
+	if s.over || !restarts(s.pod, c, init, latest.ExitCode) {
 		return
 	}
 	waiting := &corev1.ContainerStateWaiting{}

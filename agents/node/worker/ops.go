@@ -67,6 +67,7 @@ func (w *worker) beginRemove(ctx context.Context, a podstate.Action) {
 
 // drop forgets a container that the agent itself has removed. mu must be held.
 func (w *worker) drop(id string) {
+	delete(w.obs.Users, id)
 	is := func(c runtime.Container) bool { return c.ID == id }
 	w.obs.Sandboxes = slices.DeleteFunc(w.obs.Sandboxes, is)
 	for name := range w.obs.Containers {

@@ -148,7 +148,11 @@ func (s *starting) launchContainer(ctx context.Context, id string, meta *runtime
 	if running.State == runtime.Exited {
 		running.Message = s.terminationMessage(ctx, &running)
 	}
+	user := processUser(running.PID)
 	s.mu.Lock()
+	if user != nil {
+		s.obs.Users[id] = *user
+	}
 	s.observe(running)
 	s.mu.Unlock()
 	s.emit(corev1.EventTypeNormal, "Started", "Container started")
