@@ -19,12 +19,12 @@ need() { # command package
 
 need dockerd docker.io
 need ip iproute2
+need iptables iptables
 need busybox busybox-static
 need tar tar
 if ! have go; then missing[golang-go]=1; fi
 if [ "$purpose" = test ]; then
   need nft nftables
-  need iptables iptables
   need conntrack conntrack
   need qemu-system-x86_64 qemu-system-x86
   need cpio cpio
