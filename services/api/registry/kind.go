@@ -32,6 +32,8 @@ type Kind struct {
 	ListKind string
 	// Custom is set for the kinds of CustomResourceDefinitions, nil for the others.
 	Custom *Custom
+	// Form is set for further versions of built-in kinds, nil for the others.
+	Form *Form
 	// Deprecated is the warning that every request gets; empty for none.
 	Deprecated string
 	// Verbs are what discovery lists; empty means all eight. A kind without "get" is not stored.
@@ -100,6 +102,9 @@ func (k *Kind) StorageKind() schema.GroupVersionKind {
 	gvk := k.GroupVersionKind
 	if k.Custom != nil {
 		gvk.Version = k.Custom.Storage
+	}
+	if k.Form != nil {
+		gvk = k.Form.Hub.GroupVersionKind
 	}
 	return gvk
 }

@@ -40,12 +40,13 @@ var catalog = sync.OnceValue(func() index {
 
 // declared is the one list of all kinds. A new kind is added here and in a file of its own.
 func declared() []*Kind {
+	events, autoscalers := event(), horizontalPodAutoscaler()
 	return []*Kind{
 		// core/v1
 		binding(),
 		configMap(),
 		endpoints(),
-		event(),
+		events,
 		limitRange(),
 		namespace(),
 		node(),
@@ -64,14 +65,17 @@ func declared() []*Kind {
 		deployment(),
 		replicaSet(),
 		statefulSet(),
-		// batch/v1, autoscaling/v2, policy/v1
+		// batch/v1, autoscaling/v2 and v1, policy/v1
 		cronJob(),
 		job(),
-		horizontalPodAutoscaler(),
+		autoscalers,
+		autoscalerV1(autoscalers),
 		podDisruptionBudget(),
 		// coordination.k8s.io/v1, discovery.k8s.io/v1
 		lease(),
 		endpointSlice(),
+		// events.k8s.io/v1
+		eventOf(events),
 		// networking.k8s.io/v1
 		ingress(),
 		ingressClass(),

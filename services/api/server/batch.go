@@ -127,7 +127,7 @@ func (b *batched) outcome(ctx context.Context, s *Server, it item) ([]store.Op, 
 		return nil, err
 	}
 	if !out.Remove {
-		if op.Value, err = codec.Encode(b.request.StorageKind(), out.Next); err != nil {
+		if op.Value, err = codec.Store(b.request.Kind, out.Next); err != nil {
 			return nil, err
 		}
 		if bytes.Equal(op.Value, it.value) {

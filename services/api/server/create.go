@@ -157,7 +157,7 @@ func (s *Server) put(ctx context.Context, r *request, obj registry.Object, dryRu
 		if err != nil {
 			return item{}, err
 		}
-		value, err := codec.Encode(r.StorageKind(), obj)
+		value, err := codec.Store(r.Kind, obj)
 		if err != nil {
 			return item{}, apierrors.NewInternalError(err)
 		}
@@ -186,7 +186,7 @@ func (s *Server) insertDry(ctx context.Context, r *request, obj registry.Object)
 	if _, err := s.plan(ctx, r, obj, nil); err != nil {
 		return item{}, err
 	}
-	value, err := codec.Encode(r.StorageKind(), obj)
+	value, err := codec.Store(r.Kind, obj)
 	return item{value: value, obj: obj}, err
 }
 

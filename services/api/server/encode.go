@@ -37,17 +37,40 @@ var (
 
 // forms are the encodings that depend on the version of a kind.
 type forms struct {
+	wire  watch.Form // an object's protobuf
 	body  watch.Form // an object's JSON without kind
 	alone watch.Form // the same with kind, for watchers
 }
 
 func formsOf(k *registry.Kind) forms {
-	f := forms{body: "json", alone: "json+kind"}
+	f := forms{wire: formWire, body: "json", alone: "json+kind"}
 	if k.Custom != nil {
 		f.body += watch.Form("/" + k.Custom.Variant)
 		f.alone += watch.Form("/" + k.Custom.Variant)
 	}
+	if k.Form != nil {
+		variant := watch.Form("/" + k.GroupVersion().String())
+		f.wire += variant
+		f.body += variant
+		f.alone += variant
+	}
 	return f
+}
+
+// raw returns an object's protobuf bytes: those that are stored where the kind is stored as it is.
+func (sv *served) raw(it *item) ([]byte, error) {
+	if sv.Form == nil {
+		return it.raw()
+	}
+	obj, err := it.object(sv.Kind)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := codec.Marshal(obj)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	return raw, nil
 }
 
 // encoding is the one that objects of the kind are answered in. Metadata alone always has a protobuf form.
@@ -89,7 +112,7 @@ func (sv *served) envelope(it *item, as *apiv1.Representation, now time.Time) (*
 		}
 		return envelope(sv.GroupVersionKind, encoding, codec.WithKind(sv.GroupVersionKind, body)), nil
 	}
-	raw, err := it.raw()
+	raw, err := sv.raw(it)
 	if err != nil {
 		return nil, err
 	}

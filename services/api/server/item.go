@@ -36,8 +36,8 @@ func (it *item) object(k *registry.Kind) (registry.Object, error) {
 	if it.err != nil {
 		return nil, apierrors.NewInternalError(it.err)
 	}
-	obj := k.New()
-	if err := codec.Decode(it.value, it.revision, obj); err != nil {
+	obj, err := codec.Load(k, it.value, it.revision)
+	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
 	it.obj = obj

@@ -57,10 +57,10 @@ func (r *request) encodeList(meta metav1.ListMeta, entries []*watch.Entry, as *a
 	if encoding == json_ {
 		return jsonList(listKind, meta, entries, r.body)
 	}
-	return protobufList(listKind, meta, entries)
+	return protobufList(r.served, listKind, meta, entries)
 }
 
-func protobufList(gvk schema.GroupVersionKind, meta metav1.ListMeta, entries []*watch.Entry) (*apiv1.Object, error) {
+func protobufList(sv *served, gvk schema.GroupVersionKind, meta metav1.ListMeta, entries []*watch.Entry) (*apiv1.Object, error) {
 	size := 0
 	for _, e := range entries {
 		size += len(e.Value) + codec.ItemOverhead
@@ -71,7 +71,7 @@ func protobufList(gvk schema.GroupVersionKind, meta metav1.ListMeta, entries []*
 	}
 	for _, e := range entries {
 		it := entryItem(e)
-		raw, err := it.raw()
+		raw, err := sv.raw(&it)
 		if err != nil {
 			return nil, err
 		}

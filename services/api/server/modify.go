@@ -72,7 +72,7 @@ func (s *Server) attempt(ctx context.Context, r *request, it item, dryRun bool, 
 	if err != nil {
 		return done, false, err
 	}
-	value, err := codec.Encode(r.StorageKind(), out.Next)
+	value, err := codec.Store(r.Kind, out.Next)
 	if err != nil {
 		return done, false, apierrors.NewInternalError(err)
 	}

@@ -149,7 +149,9 @@ func (r *request) predicate(labelSelector, fieldSelector, name string) (watch.Pr
 		if err := r.checkFields(sel); err != nil {
 			return p, err
 		}
-		p.Fields = sel
+		if p.Fields, err = r.storedFields(sel); err != nil {
+			return p, err
+		}
 	}
 	if name != "" {
 		only := fields.OneTermEqualSelector("metadata.name", name)
@@ -159,6 +161,19 @@ func (r *request) predicate(labelSelector, fieldSelector, name string) (watch.Pr
 		p.Fields = only
 	}
 	return p, nil
+}
+
+// storedFields is a selector by the names that the stored objects' fields have.
+func (r *request) storedFields(sel fields.Selector) (fields.Selector, error) {
+	if r.Form == nil {
+		return sel, nil
+	}
+	return sel.Transform(func(field, value string) (string, string, error) {
+		if theirs, ok := r.Form.Fields[field]; ok {
+			field = theirs
+		}
+		return field, value, nil
+	})
 }
 
 func (r *request) checkFields(sel fields.Selector) error {

@@ -130,7 +130,7 @@ func (s *Server) serve(ctx context.Context, k *registry.Kind) (*served, error) {
 		return sv, nil
 	}
 	var err error
-	sv.collection, err = s.cache.Add(ctx, resourceOf(k))
+	sv.collection, err = s.cache.Add(ctx, resourceOf(hubOf(k)))
 	if err != nil {
 		return nil, fmt.Errorf("serve %s: %w", k.Resource, err)
 	}
@@ -149,9 +149,17 @@ func stored(k *registry.Kind) bool {
 	return false
 }
 
+// hubOf is the kind in whose form a kind's objects are stored.
+func hubOf(k *registry.Kind) *registry.Kind {
+	if k.Form != nil {
+		return k.Form.Hub
+	}
+	return k
+}
+
 // KeyPrefix returns what the keys of a kind's objects begin with.
 func KeyPrefix(k *registry.Kind) string {
-	group := k.Group
+	group := k.StorageKind().Group
 	if group == "" {
 		group = "core"
 	}

@@ -171,7 +171,7 @@ func (e *eventEncoder) object(entry *watch.Entry) (*apiv1.Object, error) {
 		data, err := e.metadata(&it, encoding)
 		return envelope(gvkPartial, encoding, data), err
 	}
-	share := formWire
+	share := e.forms.wire
 	if encoding == json_ {
 		share = e.forms.alone
 	}
