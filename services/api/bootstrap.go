@@ -11,8 +11,11 @@ import (
 	"karve.dev/karve/services/api/registry"
 )
 
+// namespaceDashboard is where the dashboard lives, whose accounts people make before it runs.
+const namespaceDashboard = "kubernetes-dashboard"
+
 // namespaces are there from the start.
-var namespaces = []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}
+var namespaces = []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease, namespaceDashboard}
 
 // bootstrap makes what every cluster has. It writes only what is missing or differs.
 func (s *Server) bootstrap(ctx context.Context) error {
@@ -25,6 +28,9 @@ func (s *Server) bootstrap(ctx context.Context) error {
 		return err
 	}
 	if err := s.ensurePriorities(ctx); err != nil {
+		return err
+	}
+	if err := s.ensureClusterInfo(ctx); err != nil {
 		return err
 	}
 	return s.ensureService(ctx)

@@ -32,6 +32,9 @@ type Config struct {
 	EventTTL time.Duration
 	// Advertise is where pods reach the API over HTTPS: the endpoint of the Service "kubernetes". Not valid: none.
 	Advertise netip.AddrPort
+	// CA is the certificate of the cluster's authority, in PEM, which strangers are told of in the ConfigMap cluster-info of
+	// kube-public; nil: there is none.
+	CA []byte
 	// Kinds are what is served; nil for all of the registry.
 	Kinds []*registry.Kind
 	// OpenAPI returns the documents of discovery; nil for none.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,7 +41,13 @@ func (s *Server) ensureService(ctx context.Context) error {
 		return fmt.Errorf("make the EndpointSlice of the API: %w", err)
 	}
 	if err := s.keep(ctx, endpoints, func(old registry.Object) {
-		old.(*corev1.Endpoints).Subsets = endpoints.Subsets
+		stored := old.(*corev1.Endpoints)
+		stored.Subsets = endpoints.Subsets
+		// Without the label the addresses would be mirrored into a second slice.
+		if stored.Labels == nil {
+			stored.Labels = map[string]string{}
+		}
+		maps.Copy(stored.Labels, endpoints.Labels)
 	}); err != nil {
 		return fmt.Errorf("make the Endpoints of the API: %w", err)
 	}

@@ -47,6 +47,7 @@ var namespaceRoles = map[string][]roleSpec{
 		{name: "system:controller:bootstrap-signer", rules: rules(on(read, "core", "secrets"))},
 	},
 	"kube-public": {
+		{name: "system:cluster-info-reader", rules: rules(on("get", "core", "configmaps", "cluster-info"))},
 		{name: "system:controller:bootstrap-signer", rules: rules(
 			on(read, "core", "configmaps"), on("update", "core", "configmaps", "cluster-info"), events())},
 	},
@@ -61,6 +62,7 @@ var namespaceRoleBindings = map[string][]bindingSpec{
 		{name: "system:controller:bootstrap-signer", subjects: "user:system:kube-controller-manager sa:kube-system/bootstrap-signer"},
 	},
 	"kube-public": {
+		{name: "system:cluster-info-reader", subjects: "group:system:authenticated group:system:unauthenticated"},
 		{name: "system:controller:bootstrap-signer", subjects: "user:system:kube-controller-manager sa:kube-system/bootstrap-signer"},
 	},
 }
