@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -41,6 +42,7 @@ func (s *Server) Patch(ctx context.Context, req *apiv1.PatchRequest) (*apiv1.Res
 	if err != nil {
 		return nil, err
 	}
+	r.shownPatch = shownPatch(req)
 	if r.subresource == "scale" {
 		return s.patchScale(ctx, r, req, strict)
 	}
@@ -112,6 +114,15 @@ func jsonPatch(patch []byte) (patchFunc, error) {
 	return func(original []byte) ([]byte, error) { return ops.Apply(original) }, nil
 }
 
+// shownPatch is a strategic merge as Kubernetes shows it in a refusal: the patch, not what became of the object.
+func shownPatch(req *apiv1.PatchRequest) string {
+	var content map[string]any
+	if req.GetType() != apiv1.PatchType_PATCH_TYPE_STRATEGIC_MERGE || json.Unmarshal(req.GetPatch(), &content) != nil {
+		return ""
+	}
+	return fmt.Sprintf("%+v", content)
+}
+
 func wantObject(patch []byte) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(patch, &fields); err != nil {
@@ -157,7 +168,7 @@ func (r *request) patchInto(into, old runtime.Object, gvk schema.GroupVersionKin
 		err = runtime.NewStrictDecodingError(found)
 	}
 	if err != nil {
-		bad := field.Invalid(field.NewPath("patch"), string(bytes.TrimSpace(out)), err.Error())
+		bad := field.Invalid(field.NewPath("patch"), cmp.Or(r.shownPatch, string(bytes.TrimSpace(out))), err.Error())
 		return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{bad})
 	}
 	r.warnings = nil

@@ -29,6 +29,8 @@ type request struct {
 	applied bool
 	// part is the subresource that a write of the main object came through.
 	part string
+	// shownPatch is how a patch that does not fit is shown in its refusal; empty: by its outcome.
+	shownPatch string
 }
 
 // begin finds the kind that a call names, checks that the reference makes sense for it, and authorizes the verb.

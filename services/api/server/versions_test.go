@@ -103,3 +103,12 @@ func TestEventsOfBothGroupsAreTheSame(t *testing.T) {
 	ev = &eventsv1.Event{ObjectMeta: named("r.1"), Regarding: about, Reason: "R", Type: "Odd"}
 	require.ErrorContains(t, w.Create(w.ctx, ev), "eventTime: Required value")
 }
+
+func TestPatchesThatDoNotFitAreShownShort(t *testing.T) {
+	w := newWorld(t)
+	p := newPod("p")
+	require.NoError(t, w.Create(w.ctx, p))
+	err := w.Patch(w.ctx, p, types.StrategicMergePatchType, []byte(`{"spec":{"priority":"x"}}`), "")
+	require.ErrorContains(t, err, `is invalid: patch: Invalid value: "map[spec:map[priority:x]]": `)
+	require.NotContains(t, err.Error(), "containers")
+}
