@@ -13,14 +13,23 @@ import (
 var _ session.Handler = (*Agent)(nil)
 
 // SetPod implements session.Handler.
-func (a *Agent) SetPod(pod *corev1.Pod) { a.pool.SetPod(pod) }
+func (a *Agent) SetPod(pod *corev1.Pod) {
+	if !a.static.SetMirror(pod) {
+		a.pool.SetPod(pod)
+	}
+}
 
 // RemovePod implements session.Handler.
-func (a *Agent) RemovePod(uid types.UID) { a.pool.RemovePod(uid) }
+func (a *Agent) RemovePod(uid types.UID) {
+	if !a.static.RemoveMirror(uid) {
+		a.pool.RemovePod(uid)
+	}
+}
 
 // Synced implements session.Handler. The API may have missed statuses while it was away: all are sent again.
 func (a *Agent) Synced(known func(types.UID) bool) {
-	a.pool.Synced(known)
+	a.static.Synced(known)
+	a.pool.Synced(func(uid types.UID) bool { return known(uid) || a.static.Owns(uid) })
 	a.pool.Resend()
 }
 

@@ -33,6 +33,7 @@ import (
 	"karve.dev/karve/agents/node/report"
 	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/agents/node/session"
+	"karve.dev/karve/agents/node/static"
 	"karve.dev/karve/agents/node/volume"
 	"karve.dev/karve/agents/node/worker"
 	agentv1 "karve.dev/karve/gen/go/karve/agent/v1"
@@ -74,6 +75,8 @@ type Config struct {
 	ClusterDomain string
 	// MTU of pods' interfaces; by default that of the machine's way out.
 	MTU int
+	// Manifests is a folder of pods that run without being asked for through the API; "manifests" in DataDir by default.
+	Manifests string
 	// Metrics is where the node's metrics are registered; nil for none.
 	Metrics prometheus.Registerer
 }
@@ -99,6 +102,7 @@ type Agent struct {
 	objects *session.Objects
 	pods    *report.Pods
 	node    *report.Node
+	static  *static.Pods
 
 	ready     readiness
 	readyOnce sync.Once
@@ -124,6 +128,9 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if cfg.Listen == "" {
 		cfg.Listen = ":0"
+	}
+	if _, pretends := cfg.Runtime.(runtime.Simulation); cfg.Manifests == "" && !pretends {
+		cfg.Manifests = filepath.Join(cfg.DataDir, "manifests")
 	}
 	if cfg.ClusterDomain == "" {
 		cfg.ClusterDomain = "cluster.local"
@@ -154,6 +161,9 @@ func New(cfg Config) (*Agent, error) {
 	a.pods = report.NewPods(cfg.Conn, cfg.NodeName, a.log)
 	want := a.describe()
 	a.node = report.NewNode(cfg.Client, want, a.log)
+	a.static = static.New(static.Config{
+		Dir: cfg.Manifests, Node: cfg.NodeName, Client: cfg.Client, Reporter: a.pods, Self: a.node.Current, Log: a.log,
+	})
 	workers := a.workerConfig(want.Status.Allocatable)
 	if workers.Started, err = newMetrics(cfg.Metrics, cfg.NodeName, func() *worker.Pool { return a.pool }); err != nil {
 		return nil, errors.Join(err, lis.Close())
@@ -168,7 +178,7 @@ func (a *Agent) workerConfig(allocatable corev1.ResourceList) worker.Config {
 	cfg := worker.Config{
 		Owner: a.owner, Runtime: a.cfg.Runtime, Network: a.network, Images: a.images, Probes: a.probes,
 		Volumes: volume.New(podsDir(a.cfg.DataDir), a.objects, a.issueToken),
-		Objects: a.objects, Reporter: a.pods, Events: a.cfg.Events, Log: a.log,
+		Objects: a.objects, Reporter: a.static, Events: a.cfg.Events, Log: a.log,
 		DNS:         worker.DNS{Servers: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain},
 		Allocatable: allocatable, MinOOMScoreAdj: machine.MinOOMScoreAdj(), SeccompRoot: filepath.Join(a.cfg.DataDir, "seccomp"),
 	}
@@ -191,9 +201,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.network.Close()
 	group, ctx := errgroup.WithContext(ctx)
 	a.pool.Begin(ctx)
+	a.static.Read(a.pool) // before the API says which pods there are: these are not among them
 	for _, part := range []func(context.Context) error{
 		a.probes.Run, a.pool.Run, a.pods.Run, a.serve,
 		a.keepNode, a.followEngine, a.keepNetwork, a.watchPressure, a.reportImages,
+		func(ctx context.Context) error { return a.static.Run(ctx, a.pool) },
 		func(ctx context.Context) error {
 			return session.Assignments(ctx, a.cfg.Conn, a.cfg.NodeName, a.objects, a, a.log)
 		},
@@ -215,8 +227,13 @@ func (a *Agent) serve(ctx context.Context) error {
 		return a.lis.Close()
 	}
 	server := transport.NewServer(podserver.GuardUnary, podserver.Guard)
-	agentv1.RegisterPodAccessServiceServer(server, podserver.New(a.cfg.Runtime, a.pool.Find, dial))
+	agentv1.RegisterPodAccessServiceServer(server, podserver.New(a.cfg.Runtime, a.find, dial))
 	return server.Serve(ctx, a.lis, a.cfg.TLS)
+}
+
+// find returns a pod by its name; the API knows a static pod by its mirror.
+func (a *Agent) find(namespace, name, uid string) (*podserver.Pod, bool) {
+	return a.pool.Find(namespace, name, a.static.Resolve(uid))
 }
 
 func dial(ctx context.Context, sandbox *runtime.Container, port int) (net.Conn, error) {

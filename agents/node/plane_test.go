@@ -223,6 +223,12 @@ func (p *plane) Create(_ context.Context, req *apiv1.CreateRequest) (*apiv1.Resu
 		request.Status.ExpirationTimestamp = metav1.NewTime(time.Now().Add(time.Hour))
 		return answer(request)
 	}
+	if req.GetRef().GetKind() == "Pod" {
+		mirror := &corev1.Pod{}
+		require.NoError(p.t, mirror.Unmarshal(req.GetObject().GetData()))
+		data, err := p.create(mirror).Marshal()
+		return &apiv1.Result{Object: &apiv1.Object{ApiVersion: "v1", Kind: "Pod", Encoding: apiv1.Encoding_ENCODING_PROTOBUF, Data: data}}, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.node != nil {
@@ -234,6 +240,16 @@ func (p *plane) Create(_ context.Context, req *apiv1.CreateRequest) (*apiv1.Resu
 	p.node.Spec.PodCIDR = p.cidr
 	p.set("Node", p.node)
 	return answer(p.node)
+}
+
+// Delete removes a mirror pod.
+func (p *plane) Delete(_ context.Context, req *apiv1.DeleteRequest) (*apiv1.Result, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if pod := p.pods[req.GetRef().GetName()]; pod != nil && string(pod.UID) == req.GetOptions().GetPreconditionUid() {
+		p.drop(pod)
+	}
+	return &apiv1.Result{}, nil
 }
 
 // Get reads the node.
