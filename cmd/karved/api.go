@@ -46,7 +46,7 @@ func newAPI(dir cluster.Dir, settings cluster.Settings, keys *identity.Cluster, 
 		return nil, err
 	}
 	return api.New(api.Config{
-		Store: store, EncryptionKeys: dir.EncryptionKeys(), Tokens: keys.Tokens, OpenAPI: openapi.Document, Nodes: nodes,
+		Store: store, EncryptionKeys: dir.EncryptionKeys(), Tokens: keys.Tokens, CA: keys.CAPEM(), OpenAPI: openapi.Document, Nodes: nodes,
 		ServiceCIDRs: []netip.Prefix{settings.ServiceCIDR}, Advertise: at,
 		Metrics: metrics, Gatherer: allMetrics(metrics), Log: log.Named("api"),
 	})

@@ -4,9 +4,11 @@ package static
 
 import (
 	"context"
+	"os"
 	"sync"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,8 +19,10 @@ import (
 )
 
 const (
-	// lookEvery is how often the folder is read.
-	lookEvery = 2 * time.Second
+	// lookEvery is how often the folder is read without a notice of change: some file systems give none.
+	lookEvery = 20 * time.Second
+	// unsettled is how soon mirrors are looked at again when not all are as they should be.
+	unsettled = time.Second
 	// mirrorRetry is how long the API is left alone after it has refused a mirror.
 	mirrorRetry = 10 * time.Second
 )
@@ -133,18 +137,41 @@ func (p *Pods) Run(ctx context.Context, run Runner) error {
 		<-ctx.Done()
 		return nil
 	}
-	ticker := time.NewTicker(lookEvery)
-	defer ticker.Stop()
+	changed, stop := p.notices()
+	defer stop()
+	timer := time.NewTimer(lookEvery)
+	defer timer.Stop()
 	for {
 		p.Read(run)
-		p.keepMirrors(ctx)
+		timer.Reset(lookEvery)
+		if !p.keepMirrors(ctx) {
+			timer.Reset(unsettled)
+		}
 		select {
-		case <-ticker.C:
+		case <-timer.C:
+		case <-changed:
 		case <-p.wake:
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// notices tells of changes in the folder, which is made if need be. A file that is still being written is read again when
+// the writer goes on.
+func (p *Pods) notices() (changed <-chan fsnotify.Event, stop func()) {
+	watcher, err := fsnotify.NewWatcher()
+	if err == nil {
+		if err = os.MkdirAll(p.cfg.Dir, 0o700); err == nil {
+			err = watcher.Add(p.cfg.Dir)
+		}
+		if err == nil {
+			return watcher.Events, func() { _ = watcher.Close() }
+		}
+		_ = watcher.Close()
+	}
+	p.cfg.Log.Warn("the folder of static pods cannot be watched and is read now and then", zap.String("folder", p.cfg.Dir), zap.Error(err))
+	return nil, func() {}
 }
 
 func (p *Pods) signal() {
@@ -154,8 +181,9 @@ func (p *Pods) signal() {
 	}
 }
 
-// keepMirrors makes the mirrors that are missing and removes those of pods that are not there.
-func (p *Pods) keepMirrors(ctx context.Context) {
+// keepMirrors makes the mirrors that are missing and removes those of pods that are not there. It says whether there was
+// nothing to do.
+func (p *Pods) keepMirrors(ctx context.Context) (settled bool) {
 	node := p.cfg.Self()
 	p.mu.Lock()
 	var remove []*corev1.Pod
@@ -167,8 +195,13 @@ func (p *Pods) keepMirrors(ctx context.Context) {
 		have[imageOf(m)] = true
 	}
 	var missing []*entry
+	settled = len(remove) == 0
 	for _, e := range p.files {
-		if e.pod != nil && !have[e.pod.UID] && p.synced && node != nil && time.Now().After(e.retryAt) {
+		if e.pod == nil || have[e.pod.UID] {
+			continue
+		}
+		settled = false
+		if p.synced && node != nil && time.Now().After(e.retryAt) {
 			e.retryAt = time.Now().Add(mirrorRetry)
 			missing = append(missing, e)
 		}
@@ -183,6 +216,7 @@ func (p *Pods) keepMirrors(ctx context.Context) {
 		m := mirror(e.pod, node)
 		p.complain("make a mirror pod", m, p.cfg.Client.Create(ctx, m))
 	}
+	return settled
 }
 
 func (p *Pods) complain(doing string, m *corev1.Pod, err error) {
