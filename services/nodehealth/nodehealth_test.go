@@ -14,6 +14,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
 
 	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
 	"karve.dev/karve/internal/client"
@@ -53,8 +54,7 @@ func TestANodeThatGoesSilentIsTaintedAndComesBack(t *testing.T) {
 	wg.Go(func() { _ = beat(alive, "system:node:n1", "n1") })
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
 	require.NoError(t, admin.Create(t.Context(), n))
-	n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady"}}
-	require.NoError(t, admin.UpdateStatus(t.Context(), n))
+	report(t, admin)
 	ready := func(want corev1.ConditionStatus, taints ...string) func() bool {
 		return func() bool {
 			n, ok := nodes.Get("", "n1")
@@ -83,12 +83,22 @@ func TestANodeThatGoesSilentIsTaintedAndComesBack(t *testing.T) {
 	require.Eventually(t, ready(corev1.ConditionTrue), 10*time.Second, 5*time.Millisecond, "back")
 }
 
-// report is what the node's agent does when it sees that it was given up.
+// report is what the node's agent does at first, and when it sees that it was given up. The service may be writing the
+// same object.
 func report(t *testing.T, c *client.Client) {
-	n := &corev1.Node{}
-	require.NoError(t, c.Get(t.Context(), n, "", "n1"))
-	condition(n, corev1.NodeReady).Status = corev1.ConditionTrue
-	require.NoError(t, c.UpdateStatus(t.Context(), n))
+	require.NoError(t, retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		n := &corev1.Node{}
+		if err := c.Get(t.Context(), n, "", "n1"); err != nil {
+			return err
+		}
+		ready := condition(n, corev1.NodeReady)
+		if ready == nil {
+			n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: corev1.NodeReady, Reason: "KubeletReady"})
+			ready = condition(n, corev1.NodeReady)
+		}
+		ready.Status = corev1.ConditionTrue
+		return c.UpdateStatus(t.Context(), n)
+	}))
 }
 
 // sendBeats beats as often as it is told to until ctx ends or it is refused.
