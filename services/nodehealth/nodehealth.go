@@ -108,8 +108,8 @@ func (s *Service) onNode(old, node *corev1.Node) {
 		s.beats.forget(old.Name)
 		return
 	}
-	// A status written by whoever runs the node is a sign of life, also without our stream.
-	if readyHeartbeat(node).After(readyHeartbeat(old)) {
+	// A status written by whoever runs the node is a sign of life, also without our stream. Ready is never ours to say.
+	if readyHeartbeat(node).After(readyHeartbeat(old)) || isReady(node) && !isReady(old) {
 		s.beats.seen(node.Name, time.Now())
 	}
 	s.health.Enqueue(nodeKey(node.Name))
@@ -148,6 +148,14 @@ func hasNoExecute(taints []corev1.Taint) bool {
 		}
 	}
 	return false
+}
+
+func isReady(node *corev1.Node) bool {
+	if node == nil {
+		return false
+	}
+	c := condition(node, corev1.NodeReady)
+	return c != nil && c.Status == corev1.ConditionTrue
 }
 
 func readyHeartbeat(node *corev1.Node) time.Time {
