@@ -183,11 +183,22 @@ func rollAndUndo(t *testing.T, c *cluster.Cluster) {
 		return out
 	})
 	require.GreaterOrEqual(t, slices.Min(lowest), 4, "5 replicas with maxUnavailable 25 %% leave 4 available: %v", lowest)
-	require.Contains(t, c.Kubectl("exec", podNames(c, "app=my-app")[0], "--", "wget", "-qO-", "localhost:8080"), "version 2")
+	require.Contains(t, askOnePod(c), "version 2")
 	require.Regexp(t, `(?s)REVISION.*\n1 .*\n2 `, c.Kubectl("rollout", "history", "deployment/my-app"))
 	require.Equal(t, "deployment.apps/my-app rolled back\n", c.Kubectl("rollout", "undo", "deployment/my-app"))
 	c.Kubectl("rollout", "status", "deployment/my-app", "--timeout=60s")
-	require.Contains(t, c.Kubectl("exec", podNames(c, "app=my-app")[0], "--", "wget", "-qO-", "localhost:8080"), "version 1")
+	require.Contains(t, askOnePod(c), "version 1")
+}
+
+// askOnePod asks a pod of the Deployment inside, once those of before have gone.
+func askOnePod(c *cluster.Cluster) string {
+	c.Eventually("the old pods are gone", func() string {
+		if pods := podNames(c, "app=my-app"); len(pods) != 5 {
+			return strings.Join(pods, " ")
+		}
+		return ""
+	})
+	return c.Kubectl("exec", podNames(c, "app=my-app")[0], "--", "wget", "-qO-", "localhost:8080")
 }
 
 func TestMain(m *testing.M) {
