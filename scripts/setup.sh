@@ -46,12 +46,23 @@ fi
 minor=$(go env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
 [ -n "$minor" ] && [ "$minor" -ge 21 ] || die "Go 1.21 or newer is needed (https://go.dev/dl), found: $(go version 2>/dev/null || echo none)"
 
+# A machine that was switched off leaves process IDs behind that others may have now: the engine would not start.
+drop_stale() { # file command
+  local pid
+  pid=$(as_root cat "$1" 2>/dev/null) || return 0
+  if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "$2" ] || grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null; then
+    as_root rm -f "$1"
+  fi
+}
+
 if ! docker version >/dev/null 2>&1; then
   if [ -d /run/systemd/system ]; then
     say "starting the Docker Engine (systemd)"
     as_root systemctl enable --now docker
   else
     say "starting the Docker Engine"
+    drop_stale /var/run/docker.pid dockerd
+    drop_stale /var/run/docker/containerd/containerd.pid containerd
     as_root sh -c 'setsid dockerd >/var/log/dockerd.log 2>&1 </dev/null &'
   fi
   for _ in $(seq 150); do
