@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
@@ -98,8 +99,12 @@ func TestServiceAccountTokens(t *testing.T) {
 	require.True(t, review.Status.Authenticated, review.Status.Error)
 	require.Equal(t, "system:serviceaccount:default:default", review.Status.User.Username)
 
-	// A node gets tokens for its own pods only.
-	_, err = ask(w.Cluster.Client(identity.User{Name: "system:node:n", Groups: []string{identity.GroupNodes}}), authenticationv1.TokenRequestSpec{BoundObjectRef: bound})
+	// A node gets tokens for its own pods only. Which those are, authorization learns from the cache, as the node does.
+	require.NoError(t, w.Get(w.ctx, p, "default", "p"))
+	require.Eventually(t, func() bool {
+		_, err = ask(w.Cluster.Client(identity.User{Name: "system:node:n", Groups: []string{identity.GroupNodes}}), authenticationv1.TokenRequestSpec{BoundObjectRef: bound})
+		return !apierrors.IsForbidden(err)
+	}, 10*time.Second, time.Millisecond)
 	require.NoError(t, err)
 	_, err = ask(w.Cluster.Client(identity.User{Name: "system:node:m", Groups: []string{identity.GroupNodes}}), authenticationv1.TokenRequestSpec{BoundObjectRef: bound})
 	require.True(t, apierrors.IsForbidden(err), "%v", err)
