@@ -132,10 +132,14 @@ func scoreNodeAffinity(_ *snapshot.Snapshot, pod *snapshot.Pod) framework.NodeSc
 		return nil
 	}
 	preferred := a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution
+	terms := make([]nodeTerm, len(preferred))
+	for i := range preferred {
+		terms[i] = compileTerm(preferred[i].Preference)
+	}
 	return func(n *snapshot.Node) int64 {
 		var sum int64
-		for i := range preferred {
-			if t := compileTerm(preferred[i].Preference); t.matches(n) {
+		for i := range terms {
+			if terms[i].matches(n) {
 				sum += int64(preferred[i].Weight)
 			}
 		}

@@ -249,11 +249,8 @@ func (s *Snapshot) countOwner(p *Pod, delta int) {
 	}
 }
 
-// ForgetCounts drops all counts, as when labels of namespaces change.
-func (s *Snapshot) ForgetCounts() { s.forgetCounts() }
-
-// forgetCounts drops all counts when nodes or their labels change; they are made again on demand.
-func (s *Snapshot) forgetCounts() {
+// ForgetCounts drops all counts, as when nodes or labels of nodes and namespaces change; they are made again on demand.
+func (s *Snapshot) ForgetCounts() {
 	clear(s.counters)
 	clear(s.anti)
 	for _, p := range s.pods {

@@ -89,9 +89,9 @@ func (s *Snapshot) SetNode(obj *corev1.Node) {
 	n := s.node(obj.Name)
 	if n.Object == nil {
 		s.order = append(s.order, n)
-		s.forgetCounts()
+		s.ForgetCounts()
 	} else if !labels.Equals(n.Object.Labels, obj.Labels) {
-		s.forgetCounts()
+		s.ForgetCounts()
 	}
 	n.Object = obj
 	n.Allocatable = FromList(obj.Status.Allocatable)
@@ -113,7 +113,7 @@ func (s *Snapshot) RemoveNode(name string) {
 	if len(n.Pods) == 0 {
 		delete(s.nodes, name)
 	}
-	s.forgetCounts()
+	s.ForgetCounts()
 }
 
 // NewPod works out what scheduling needs of a pod.
