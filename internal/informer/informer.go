@@ -18,6 +18,7 @@ import (
 // any time from any goroutine.
 type Informer[T client.Object] struct {
 	newObject func() T
+	fields    string
 
 	mu       sync.RWMutex
 	objects  map[Key]T

@@ -24,9 +24,15 @@ type Set struct {
 	log    *zap.Logger
 
 	mu        sync.Mutex
-	informers map[reflect.Type]runner
+	informers map[subject]runner
 	order     []runner
 	running   bool
+}
+
+// subject is what an informer holds: the objects of one type that a field selector chooses.
+type subject struct {
+	of     reflect.Type
+	fields string
 }
 
 type runner interface {
@@ -36,27 +42,32 @@ type runner interface {
 
 // NewSet returns an empty set that will watch through c.
 func NewSet(c *client.Client, log *zap.Logger) *Set {
-	return &Set{client: c, log: log, informers: map[reflect.Type]runner{}}
+	return &Set{client: c, log: log, informers: map[subject]runner{}}
 }
 
 // For returns the set's informer of a kind, made at the first call: informer.For[*corev1.Pod](set). All first calls
 // come before the set runs; a later one panics, because nothing would ever fill that informer.
-func For[T client.Object](s *Set) *Informer[T] {
+func For[T client.Object](s *Set) *Informer[T] { return Select[T](s, "") }
+
+// Select is like For, but the informer holds only the objects that a field selector chooses ("type=example.org/x"): for
+// few of a kind that there are many of. The selected fields must be ones that never change.
+func Select[T client.Object](s *Set, fields string) *Informer[T] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := reflect.TypeFor[T]()
-	if found, ok := s.informers[t]; ok {
+	if found, ok := s.informers[subject{t, fields}]; ok {
 		return found.(*Informer[T])
 	}
 	if s.running {
 		panic("informer: " + t.String() + " asked for after the set has started")
 	}
 	made := &Informer[T]{
+		fields:    fields,
 		newObject: func() T { return reflect.New(t.Elem()).Interface().(T) },
 		objects:   map[Key]T{}, indexes: map[string]*index[T]{}, synced: make(chan struct{}),
 	}
 	made.AddIndex(namespaceIndex, func(obj T) []string { return []string{obj.GetNamespace()} })
-	s.informers[t], s.order = made, append(s.order, made)
+	s.informers[subject{t, fields}], s.order = made, append(s.order, made)
 	return made
 }
 
@@ -146,7 +157,7 @@ func (i *Informer[T]) logEnd(log *zap.Logger, failures int, err error) {
 func (i *Informer[T]) watch(ctx context.Context, c *client.Client) (progress bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w, err := c.Watch(ctx, i.newObject(), client.ListOptions{}, i.resume)
+	w, err := c.Watch(ctx, i.newObject(), client.ListOptions{FieldSelector: i.fields}, i.resume)
 	if err != nil {
 		return false, err
 	}
