@@ -25,6 +25,7 @@ import (
 	"karve.dev/karve/services/api/authz"
 	"karve.dev/karve/services/api/encryption"
 	"karve.dev/karve/services/api/extension"
+	"karve.dev/karve/services/api/maintenance"
 	"karve.dev/karve/services/api/managedfields"
 	"karve.dev/karve/services/api/node"
 	"karve.dev/karve/services/api/server"
@@ -36,6 +37,7 @@ type Server struct {
 	config    Config
 	cache     *watch.Cache
 	encrypted *encryption.Store
+	maintain  *maintenance.Service
 	authn     *authn.Authenticator
 	authz     *authz.Authorizer
 	resources *server.Server
@@ -52,10 +54,13 @@ func New(config Config) (*Server, error) {
 		return nil, errors.New("the API service needs a store")
 	}
 	config.setDefaults()
+	raw := config.Store
 	encrypted, err := encrypt(&config)
 	if err != nil {
 		return nil, err
 	}
+	hold := maintenance.Wrap(config.Store)
+	config.Store = hold
 	s := &Server{config: config, encrypted: encrypted, ready: make(chan struct{}), health: health.NewServer()}
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	s.cache = watch.New(watch.Config{Store: config.Store, Log: config.Log})
@@ -65,6 +70,9 @@ func New(config Config) (*Server, error) {
 	if err := s.newResources(); err != nil {
 		return nil, err
 	}
+	s.maintain = maintenance.New(maintenance.Config{
+		Raw: raw, Hold: hold, Encrypted: encrypted, KeyFile: config.EncryptionKeys, Authorize: s.resources.AuthorizePath, Restored: s.bootstrap, Log: config.Log,
+	})
 	s.nodes = node.New(s.resources, config.Log)
 	s.extension = extension.New(extension.Config{Resources: s.resources, BuiltIn: config.Kinds, Log: config.Log})
 	metrics, err := server.NewMetrics(config.Metrics)
@@ -112,6 +120,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	apiv1.RegisterResourceServiceServer(r, s.resources)
 	apiv1.RegisterDiscoveryServiceServer(r, server.NewDiscovery(s.resources, s.extension.OpenAPI(s.config.OpenAPI)))
 	systemv1.RegisterSystemServiceServer(r, &server.System{Server: s.resources, Checks: s.checks(), Metrics: s.config.Gatherer})
+	systemv1.RegisterMaintenanceServiceServer(r, s.maintain)
 	s.nodes.Register(r)
 	agentv1.RegisterPodAccessServiceServer(r, &server.PodAccess{Server: s.resources, Nodes: s.config.Nodes})
 	healthv1.RegisterHealthServer(r, s.health)

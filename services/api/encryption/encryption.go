@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"karve.dev/karve/services/api/store"
 )
@@ -23,7 +24,7 @@ var ErrKey = errors.New("no key opens the stored value")
 // Store encrypts the values of keys below its prefixes. It is safe for concurrent use when the store below is.
 type Store struct {
 	store.Store
-	ring     *Ring
+	ring     atomic.Pointer[Ring]
 	prefixes []string
 }
 
@@ -32,7 +33,9 @@ var _ store.Store = (*Store)(nil)
 // Wrap returns a store that encrypts what lies below the prefixes with the ring's first key. Values that are not
 // encrypted yet are read as they are, so that encryption can be turned on in a cluster that exists.
 func Wrap(inner store.Store, ring *Ring, prefixes ...string) *Store {
-	return &Store{Store: inner, ring: ring, prefixes: prefixes}
+	s := &Store{Store: inner, prefixes: prefixes}
+	s.ring.Store(ring)
+	return s
 }
 
 func (s *Store) covers(key string) bool {
@@ -86,7 +89,7 @@ func (s *Store) Commit(ctx context.Context, ops ...store.Op) (int64, error) {
 		if &sealed[0] == &ops[0] {
 			sealed = append([]store.Op(nil), ops...)
 		}
-		value, err := s.ring.seal(op.Key, op.Value)
+		value, err := s.ring.Load().seal(op.Key, op.Value)
 		if err != nil {
 			return 0, err
 		}
@@ -133,7 +136,7 @@ func (s *Store) openOrKeep(kv store.KV) store.KV {
 }
 
 func (s *Store) open(kv store.KV) (store.KV, error) {
-	value, err := s.ring.open(kv.Key, kv.Value)
+	value, err := s.ring.Load().Open(kv.Key, kv.Value)
 	if err != nil {
 		return kv, fmt.Errorf("decrypt %s: %w", kv.Key, err)
 	}
@@ -154,7 +157,8 @@ func (r *Ring) seal(place string, value []byte) ([]byte, error) {
 	return k.aead.Seal(out, nonce, value, []byte(place)), nil
 }
 
-func (r *Ring) open(place string, stored []byte) ([]byte, error) {
+// Open returns the value that is stored at a key: decrypted, or as it is when it is not encrypted. ErrKey: no key opens it.
+func (r *Ring) Open(place string, stored []byte) ([]byte, error) {
 	rest, encrypted := strings.CutPrefix(string(stored[:min(len(stored), len(mark)+maxName+1)]), mark)
 	if !encrypted {
 		return stored, nil

@@ -2,7 +2,6 @@ package encryption
 
 import (
 	"bytes"
-	"context"
 	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
@@ -13,14 +12,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"karve.dev/karve/services/api/store"
 )
 
 const (
 	keyBytes = 32
 	maxName  = 40
 )
+
+var errNoKey = errors.New("the file of encryption keys holds no key")
 
 // Ring holds the keys: the first encrypts, all decrypt.
 type Ring struct{ keys []key }
@@ -57,7 +56,7 @@ func LoadOrCreate(path string) (*Ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the encryption keys: %w", err)
 	}
-	return parse(data)
+	return Parse(data)
 }
 
 // create writes the first key without ever replacing a file: of several processes that start at once, one wins.
@@ -89,7 +88,8 @@ func newLine() ([]byte, error) {
 	return []byte("key-" + hex.EncodeToString(sum[:8]) + " " + base64.StdEncoding.EncodeToString(secret) + "\n"), nil
 }
 
-func parse(data []byte) (*Ring, error) {
+// Parse reads keys in the form of the key file.
+func Parse(data []byte) (*Ring, error) {
 	r := &Ring{}
 	for n, line := range bytes.Split(data, []byte("\n")) {
 		text := strings.TrimSpace(string(line))
@@ -108,52 +108,7 @@ func parse(data []byte) (*Ring, error) {
 		r.keys = append(r.keys, key{name, aead})
 	}
 	if len(r.keys) == 0 {
-		return nil, errors.New("the file of encryption keys holds no key")
+		return nil, errNoKey
 	}
 	return r, nil
-}
-
-// Rotate puts a new key in front of those in the file, for the next LoadOrCreate.
-func Rotate(path string) error {
-	old, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("read the encryption keys: %w", err)
-	}
-	line, err := newLine()
-	if err != nil {
-		return err
-	}
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, append(line, old...), 0o600); err != nil {
-		return fmt.Errorf("write the encryption keys: %w", err)
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("write the encryption keys: %w", err)
-	}
-	return nil
-}
-
-// Rewrite encrypts anew, with the ring's first key, what is stored in the clear or under an older key. It is safe
-// beside other writers: what somebody else writes meanwhile is left to them.
-func (s *Store) Rewrite(ctx context.Context) error {
-	for _, prefix := range s.prefixes {
-		kvs, _, err := s.Store.List(ctx, prefix, store.ListOptions{})
-		if err != nil {
-			return fmt.Errorf("list what to encrypt: %w", err)
-		}
-		for _, kv := range kvs {
-			if s.ring.current(kv.Value) {
-				continue
-			}
-			value, err := s.ring.open(kv.Key, kv.Value)
-			if err != nil {
-				return fmt.Errorf("decrypt %s: %w", kv.Key, err)
-			}
-			_, err = s.Commit(ctx, store.Op{Key: kv.Key, Value: value, Expected: kv.Revision})
-			if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
-				return fmt.Errorf("encrypt %s: %w", kv.Key, err)
-			}
-		}
-	}
-	return nil
 }

@@ -57,7 +57,7 @@ func (s *System) Check(ctx context.Context, req *systemv1.CheckRequest) (*system
 
 // GetMetrics implements SystemService for those who may get /metrics.
 func (s *System) GetMetrics(ctx context.Context, _ *systemv1.GetMetricsRequest) (*systemv1.GetMetricsResponse, error) {
-	if err := s.authorize(ctx, "/metrics", "get"); err != nil {
+	if err := s.Server.AuthorizePath(ctx, "/metrics", "get"); err != nil {
 		return nil, err
 	}
 	if s.Metrics == nil {
@@ -78,13 +78,14 @@ func (s *System) GetMetrics(ctx context.Context, _ *systemv1.GetMetricsRequest) 
 
 // Authorize implements SystemService.
 func (s *System) Authorize(ctx context.Context, req *systemv1.AuthorizeRequest) (*systemv1.AuthorizeResponse, error) {
-	if err := s.authorize(ctx, req.GetPath(), req.GetVerb()); err != nil {
+	if err := s.Server.AuthorizePath(ctx, req.GetPath(), req.GetVerb()); err != nil {
 		return nil, err
 	}
 	return &systemv1.AuthorizeResponse{}, nil
 }
 
-func (s *System) authorize(ctx context.Context, path, verb string) error {
+// AuthorizePath says whether the caller may use a verb on a URL path that names no resource.
+func (s *Server) AuthorizePath(ctx context.Context, path, verb string) error {
 	user, _ := identity.UserFrom(ctx)
-	return s.Server.authorize(ctx, authz.Attributes{User: user, Verb: verb, Path: path})
+	return s.authorize(ctx, authz.Attributes{User: user, Verb: verb, Path: path})
 }
