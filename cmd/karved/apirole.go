@@ -12,6 +12,7 @@ import (
 
 	"karve.dev/karve/internal/cluster"
 	"karve.dev/karve/internal/identity"
+	"karve.dev/karve/internal/informer"
 	"karve.dev/karve/internal/process"
 	"karve.dev/karve/internal/transport"
 )
@@ -83,6 +84,10 @@ func runAPI(ctx context.Context, dir cluster.Dir, log *zap.Logger) (err error) {
 	addStore(group, store)
 	group.Add(apiComponent(service, func() { log.Info("the API answers", zap.String("at", settings.GRPCListen)) }))
 	group.Add(grpcComponent(server, keys.ServerTLS(serverNames("karve-api", settings)), lis))
+	controllers := &member{conn: server.Conn(controllersUser), group: group, log: log}
+	controllers.informers = informer.NewSet(controllers.client("karve-informers"), log.Named("informers"))
+	controllers.addSigner(keys)
+	controllers.addInformers()
 	group.Add(debugComponent(dir.Socket(), health, metrics))
 	group.Add(memoryComponent())
 	return group.Run(ctx)

@@ -146,7 +146,9 @@ func (d *daemon) wireServices() error {
 		}
 		d.member(s.user).addService(s.name, made, d.server)
 	}
-	d.member(controllersUser).addInformers()
+	controllers := d.member(controllersUser)
+	controllers.addSigner(d.identity)
+	controllers.addInformers()
 	return nil
 }
 

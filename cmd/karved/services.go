@@ -13,6 +13,7 @@ import (
 	"karve.dev/karve/internal/informer"
 	"karve.dev/karve/internal/process"
 	"karve.dev/karve/services/lifecycle"
+	"karve.dev/karve/services/lifecycle/certificates"
 	"karve.dev/karve/services/network"
 	"karve.dev/karve/services/nodehealth"
 	"karve.dev/karve/services/replication"
@@ -111,6 +112,12 @@ func (m *member) addService(name string, s service, r grpc.ServiceRegistrar) {
 		a.Register(r)
 	}
 	m.group.Add(process.Component{Name: name, Run: s.Run, Background: true})
+}
+
+// addSigner adds what makes the certificates that people and nodes ask for. It runs where the cluster's keys are.
+func (m *member) addSigner(keys *identity.Cluster) {
+	signer := certificates.NewSigner(m.client("certificate-signer"), m.informers, keys, m.log)
+	m.group.Add(process.Component{Name: "certificate signer", Run: signer.Run, Background: true})
 }
 
 // addInformers adds the process's informers: after all services have said what they read, before they run.

@@ -148,6 +148,11 @@ func (c *Client) UpdateStatus(ctx context.Context, obj Object) error {
 	return c.update(ctx, obj, "status")
 }
 
+// UpdateSubresource replaces the part of an object that a subresource of its form stands for ("approval").
+func (c *Client) UpdateSubresource(ctx context.Context, obj Object, subresource string) error {
+	return c.update(ctx, obj, subresource)
+}
+
 func (c *Client) update(ctx context.Context, obj Object, subresource string) error {
 	r, err := ref(obj, obj.GetNamespace(), obj.GetName(), subresource)
 	if err != nil {

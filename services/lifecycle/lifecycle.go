@@ -14,6 +14,7 @@ import (
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/informer"
 	"karve.dev/karve/services/lifecycle/aggregation"
+	"karve.dev/karve/services/lifecycle/certificates"
 	"karve.dev/karve/services/lifecycle/garbage"
 	"karve.dev/karve/services/lifecycle/inventory"
 	"karve.dev/karve/services/lifecycle/namespace"
@@ -60,6 +61,7 @@ func New(config Config) (*Service, error) {
 		garbage.New(s.inventory, log),
 		podgc.New(config.Client, config.Informers, log),
 		aggregation.New(config.Client, config.Informers, log),
+		certificates.New(config.Client, config.Informers, log),
 	)
 	if len(config.RootCA) > 0 {
 		s.controllers = append(s.controllers, rootca.New(config.Client, config.Informers, config.RootCA, log))

@@ -31,7 +31,10 @@ var clusterRoleBindings = []bindingSpec{
 	{name: "system:node", subjects: ""},
 	{name: "system:node-proxier", subjects: "user:system:kube-proxy"},
 	{name: "system:karve-gateway", subjects: "user:system:karve-gateway"},
+	// Who joins with a token may ask for a node's certificate and gets it; a node renews its own.
 	{name: "system:karve-node-bootstrapper", role: "system:node-bootstrapper", subjects: "group:system:bootstrappers"},
+	{name: "system:karve-node-autoapprove-bootstrap", role: "system:certificates.k8s.io:certificatesigningrequests:nodeclient", subjects: "group:system:bootstrappers"},
+	{name: "system:karve-node-autoapprove-rotation", role: "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", subjects: "group:system:nodes"},
 }
 
 var namespaceRoles = map[string][]roleSpec{
