@@ -14,7 +14,6 @@ import (
 
 	schedulerv1 "karve.dev/karve/gen/go/karve/scheduler/v1"
 	"karve.dev/karve/internal/cluster"
-	"karve.dev/karve/internal/transport"
 )
 
 func whyCommand() *cobra.Command {
@@ -36,26 +35,14 @@ func whyCommand() *cobra.Command {
 func why(ctx context.Context, t target, namespace, pod string) error {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	dir := t.dir()
-	settings, known, err := dir.Load()
-	if err != nil {
-		return err
-	}
-	if !known {
-		return fmt.Errorf("there is no cluster in %s: karve up%s makes one", dir, t.again())
-	}
-	config, err := adminTLS(dir)
-	if err != nil {
-		return err
-	}
-	conn, err := transport.Dial(settings.GRPCListen, config)
+	conn, err := t.dial()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	answer, err := schedulerv1.NewSchedulerServiceClient(conn).Explain(ctx, &schedulerv1.ExplainRequest{Namespace: namespace, Name: pod})
 	if err != nil {
-		return fmt.Errorf("%s (asked cluster %q; --name asks another)", grpcstatus.Convert(err).Message(), settings.Name)
+		return fmt.Errorf("%s (asked cluster %q; --name asks another)", grpcstatus.Convert(err).Message(), t.name)
 	}
 	fmt.Println(answer.GetSummary())
 	for _, n := range answer.GetNodes() {
