@@ -13,13 +13,16 @@ import (
 	"karve.dev/karve/services/api/registry/check"
 )
 
+// apiExtensions is the category of kinds that change what the API does with others.
+var apiExtensions = []string{"api-extensions"}
+
 func admission(kind string) schema.GroupVersionKind {
 	return gvk("admissionregistration.k8s.io", "v1", kind)
 }
 
 func mutatingWebhookConfiguration() *Kind {
 	return define(Spec[*admissionv1.MutatingWebhookConfiguration]{
-		GVK: admission("MutatingWebhookConfiguration"), Resource: "mutatingwebhookconfigurations", Singular: "mutatingwebhookconfiguration",
+		GVK: admission("MutatingWebhookConfiguration"), Resource: "mutatingwebhookconfigurations", Singular: "mutatingwebhookconfiguration", Categories: apiExtensions,
 		New:     func() *admissionv1.MutatingWebhookConfiguration { return &admissionv1.MutatingWebhookConfiguration{} },
 		NewList: func() runtime.Object { return &admissionv1.MutatingWebhookConfigurationList{} },
 		Life:    counted(func(c *admissionv1.MutatingWebhookConfiguration) any { return c.Webhooks }),
@@ -48,7 +51,7 @@ func mutatingWebhookConfiguration() *Kind {
 
 func validatingWebhookConfiguration() *Kind {
 	return define(Spec[*admissionv1.ValidatingWebhookConfiguration]{
-		GVK: admission("ValidatingWebhookConfiguration"), Resource: "validatingwebhookconfigurations", Singular: "validatingwebhookconfiguration",
+		GVK: admission("ValidatingWebhookConfiguration"), Resource: "validatingwebhookconfigurations", Singular: "validatingwebhookconfiguration", Categories: apiExtensions,
 		New: func() *admissionv1.ValidatingWebhookConfiguration {
 			return &admissionv1.ValidatingWebhookConfiguration{}
 		},

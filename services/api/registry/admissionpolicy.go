@@ -13,7 +13,7 @@ import (
 
 func validatingAdmissionPolicy() *Kind {
 	return define(Spec[*admissionv1.ValidatingAdmissionPolicy]{
-		GVK: admission("ValidatingAdmissionPolicy"), Resource: "validatingadmissionpolicies", Singular: "validatingadmissionpolicy",
+		GVK: admission("ValidatingAdmissionPolicy"), Resource: "validatingadmissionpolicies", Singular: "validatingadmissionpolicy", Categories: apiExtensions,
 		New:     func() *admissionv1.ValidatingAdmissionPolicy { return &admissionv1.ValidatingAdmissionPolicy{} },
 		NewList: func() runtime.Object { return &admissionv1.ValidatingAdmissionPolicyList{} },
 		Life: generations(func(o *admissionv1.ValidatingAdmissionPolicy) (*admissionv1.ValidatingAdmissionPolicySpec, *admissionv1.ValidatingAdmissionPolicyStatus) {
@@ -45,7 +45,7 @@ func validatingAdmissionPolicy() *Kind {
 
 func mutatingAdmissionPolicy() *Kind {
 	return define(Spec[*admissionv1.MutatingAdmissionPolicy]{
-		GVK: admission("MutatingAdmissionPolicy"), Resource: "mutatingadmissionpolicies", Singular: "mutatingadmissionpolicy",
+		GVK: admission("MutatingAdmissionPolicy"), Resource: "mutatingadmissionpolicies", Singular: "mutatingadmissionpolicy", Categories: apiExtensions,
 		New:     func() *admissionv1.MutatingAdmissionPolicy { return &admissionv1.MutatingAdmissionPolicy{} },
 		NewList: func() runtime.Object { return &admissionv1.MutatingAdmissionPolicyList{} },
 		Life:    counted(func(p *admissionv1.MutatingAdmissionPolicy) any { return p.Spec }),
@@ -99,7 +99,7 @@ func paramKind(k *admissionv1.ParamKind) string {
 
 func validatingAdmissionPolicyBinding() *Kind {
 	return define(Spec[*admissionv1.ValidatingAdmissionPolicyBinding]{
-		GVK: admission("ValidatingAdmissionPolicyBinding"), Resource: "validatingadmissionpolicybindings", Singular: "validatingadmissionpolicybinding",
+		GVK: admission("ValidatingAdmissionPolicyBinding"), Resource: "validatingadmissionpolicybindings", Singular: "validatingadmissionpolicybinding", Categories: apiExtensions,
 		New: func() *admissionv1.ValidatingAdmissionPolicyBinding {
 			return &admissionv1.ValidatingAdmissionPolicyBinding{}
 		},
@@ -127,7 +127,7 @@ func validatingAdmissionPolicyBinding() *Kind {
 
 func mutatingAdmissionPolicyBinding() *Kind {
 	return define(Spec[*admissionv1.MutatingAdmissionPolicyBinding]{
-		GVK: admission("MutatingAdmissionPolicyBinding"), Resource: "mutatingadmissionpolicybindings", Singular: "mutatingadmissionpolicybinding",
+		GVK: admission("MutatingAdmissionPolicyBinding"), Resource: "mutatingadmissionpolicybindings", Singular: "mutatingadmissionpolicybinding", Categories: apiExtensions,
 		New: func() *admissionv1.MutatingAdmissionPolicyBinding {
 			return &admissionv1.MutatingAdmissionPolicyBinding{}
 		},

@@ -16,7 +16,7 @@ type crd = apiextensionsv1.CustomResourceDefinition
 func customResourceDefinition() *Kind {
 	return define(Spec[*crd]{
 		GVK: gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition"), Resource: "customresourcedefinitions", Singular: "customresourcedefinition",
-		ShortNames: []string{"crd", "crds"}, Categories: []string{"api-extensions"},
+		ShortNames: []string{"crd", "crds"}, Categories: apiExtensions,
 		New:     func() *crd { return &crd{} },
 		NewList: func() runtime.Object { return &apiextensionsv1.CustomResourceDefinitionList{} },
 		Default: apiextensionsv1.SetObjectDefaults_CustomResourceDefinition,

@@ -38,7 +38,8 @@ var catalog = sync.OnceValue(func() index {
 	return i
 })
 
-// declared is the one list of all kinds. A new kind is added here and in a file of its own.
+// declared is the one list of all kinds. The order of groups is Kubernetes': it decides which one a short name means that
+// several have. A new kind is added here and in a file of its own.
 func declared() []*Kind {
 	events, autoscalers := event(), horizontalPodAutoscaler()
 	return []*Kind{
@@ -65,28 +66,8 @@ func declared() []*Kind {
 		deployment(),
 		replicaSet(),
 		statefulSet(),
-		// batch/v1, autoscaling/v2 and v1, policy/v1
-		cronJob(),
-		job(),
-		autoscalers,
-		autoscalerV1(autoscalers),
-		podDisruptionBudget(),
-		// coordination.k8s.io/v1, discovery.k8s.io/v1
-		lease(),
-		endpointSlice(),
 		// events.k8s.io/v1
 		eventOf(events),
-		// networking.k8s.io/v1
-		ingress(),
-		ingressClass(),
-		ipAddress(),
-		networkPolicy(),
-		serviceCIDR(),
-		// rbac.authorization.k8s.io/v1
-		clusterRole(),
-		clusterRoleBinding(),
-		role(),
-		roleBinding(),
 		// authentication.k8s.io/v1, authorization.k8s.io/v1
 		selfSubjectReview(),
 		tokenReview(),
@@ -94,6 +75,28 @@ func declared() []*Kind {
 		selfSubjectAccessReview(),
 		selfSubjectRulesReview(),
 		subjectAccessReview(),
+		// autoscaling/v2 and v1, batch/v1
+		autoscalers,
+		autoscalerV1(autoscalers),
+		cronJob(),
+		job(),
+		// certificates.k8s.io/v1
+		certificateSigningRequest(),
+		clusterTrustBundle(),
+		podCertificateRequest(),
+		// networking.k8s.io/v1
+		ingress(),
+		ingressClass(),
+		ipAddress(),
+		networkPolicy(),
+		serviceCIDR(),
+		// policy/v1
+		podDisruptionBudget(),
+		// rbac.authorization.k8s.io/v1
+		clusterRole(),
+		clusterRoleBinding(),
+		role(),
+		roleBinding(),
 		// storage.k8s.io/v1
 		csiDriver(),
 		csiNode(),
@@ -101,13 +104,6 @@ func declared() []*Kind {
 		storageClass(),
 		volumeAttachment(),
 		volumeAttributesClass(),
-		// scheduling.k8s.io/v1, node.k8s.io/v1
-		priorityClass(),
-		runtimeClass(),
-		// certificates.k8s.io/v1
-		certificateSigningRequest(),
-		clusterTrustBundle(),
-		podCertificateRequest(),
 		// admissionregistration.k8s.io/v1
 		mutatingAdmissionPolicy(),
 		mutatingAdmissionPolicyBinding(),
@@ -117,14 +113,22 @@ func declared() []*Kind {
 		validatingWebhookConfiguration(),
 		// apiextensions.k8s.io/v1
 		customResourceDefinition(),
-		// flowcontrol.apiserver.k8s.io/v1
-		flowSchema(),
-		priorityLevelConfiguration(),
+		// scheduling.k8s.io/v1, coordination.k8s.io/v1, node.k8s.io/v1
+		priorityClass(),
+		lease(),
+		runtimeClass(),
+		// discovery.k8s.io/v1
+		endpointSlice(),
 		// resource.k8s.io/v1
 		deviceClass(),
 		deviceTaintRule(),
 		resourceClaim(),
 		resourceClaimTemplate(),
 		resourceSlice(),
+		// flowcontrol.apiserver.k8s.io/v1
+		flowSchema(),
+		priorityLevelConfiguration(),
+		// storagemigration.k8s.io/v1
+		storageVersionMigration(),
 	}
 }

@@ -100,6 +100,9 @@ func csiNode() *Kind {
 		GVK: storage("CSINode"), Resource: "csinodes", Singular: "csinode",
 		New:     func() *storagev1.CSINode { return &storagev1.CSINode{} },
 		NewList: func() runtime.Object { return &storagev1.CSINodeList{} },
+		Life: specAndStatus(func(n *storagev1.CSINode) (*storagev1.CSINodeSpec, *storagev1.CSINodeStatus) {
+			return &n.Spec, &n.Status
+		}),
 		Validate: func(n *storagev1.CSINode) field.ErrorList {
 			var e check.Errors
 			names := map[string]bool{}

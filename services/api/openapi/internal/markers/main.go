@@ -22,8 +22,8 @@ import (
 // packages are the modules and the folders in them that hold the types of served kinds.
 var packages = map[string][]string{
 	"k8s.io/api": {"admissionregistration/v1", "apps/v1", "authentication/v1", "authorization/v1", "autoscaling/v1", "autoscaling/v2", "batch/v1",
-		"certificates/v1", "coordination/v1", "core/v1", "discovery/v1", "flowcontrol/v1", "networking/v1", "node/v1", "policy/v1", "rbac/v1",
-		"resource/v1", "scheduling/v1", "scheduling/v1alpha3", "storage/v1"},
+		"certificates/v1", "coordination/v1", "core/v1", "discovery/v1", "events/v1", "flowcontrol/v1", "networking/v1", "node/v1", "policy/v1", "rbac/v1",
+		"resource/v1", "scheduling/v1", "scheduling/v1alpha3", "storage/v1", "storagemigration/v1"},
 	"k8s.io/apiextensions-apiserver": {"pkg/apis/apiextensions/v1"},
 	"k8s.io/apimachinery":            {"pkg/apis/meta/v1"},
 }
