@@ -14,6 +14,7 @@ import (
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/informer"
 	"karve.dev/karve/services/lifecycle/aggregation"
+	"karve.dev/karve/services/lifecycle/bootstrap"
 	"karve.dev/karve/services/lifecycle/certificates"
 	"karve.dev/karve/services/lifecycle/garbage"
 	"karve.dev/karve/services/lifecycle/inventory"
@@ -21,6 +22,7 @@ import (
 	"karve.dev/karve/services/lifecycle/podgc"
 	"karve.dev/karve/services/lifecycle/rootca"
 	"karve.dev/karve/services/lifecycle/serviceaccount"
+	"karve.dev/karve/services/lifecycle/token"
 )
 
 // Config of a Service.
@@ -62,6 +64,8 @@ func New(config Config) (*Service, error) {
 		podgc.New(config.Client, config.Informers, log),
 		aggregation.New(config.Client, config.Informers, log),
 		certificates.New(config.Client, config.Informers, log),
+		bootstrap.New(config.Client, config.Informers, log),
+		token.New(config.Client, config.Informers, config.RootCA, log),
 	)
 	if len(config.RootCA) > 0 {
 		s.controllers = append(s.controllers, rootca.New(config.Client, config.Informers, config.RootCA, log))
