@@ -79,8 +79,12 @@ func (s *Server) runStream(svc *service, d *grpc.StreamDesc, info *grpc.StreamSe
 // Serve accepts TLS connections on lis until ctx ends, then drains for a moment and closes what is left. A client
 // certificate that config verified names the peer.
 func (s *Server) Serve(ctx context.Context, lis net.Listener, config *tls.Config) error {
+	return s.serve(ctx, lis, credentials.NewTLS(config))
+}
+
+func (s *Server) serve(ctx context.Context, lis net.Listener, creds credentials.TransportCredentials) error {
 	opts := []grpc.ServerOption{
-		grpc.Creds(credentials.NewTLS(config)),
+		grpc.Creds(creds),
 		grpc.MaxRecvMsgSize(MaxMessageBytes),
 		grpc.MaxSendMsgSize(MaxMessageBytes),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
