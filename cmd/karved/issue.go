@@ -20,7 +20,7 @@ func issueCommand() *cobra.Command {
 		Use:   "issue ROLE",
 		Short: "Make the credentials of a part that runs as its own process",
 		Long: `Make the credentials of a part that runs as its own process: ca.crt, tls.crt and tls.key (0600) in a directory.
-ROLE is gateway, scheduler, replication, nodehealth, network, lifecycle, or node:NAME for both agents of a node.`,
+ROLE is gateway, scheduler, replication, nodehealth, network, storage, lifecycle, or node:NAME for both agents of a node.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir, err := absolute(cluster.Dir(dataDir))

@@ -18,6 +18,7 @@ import (
 	"karve.dev/karve/services/nodehealth"
 	"karve.dev/karve/services/replication"
 	"karve.dev/karve/services/scheduler"
+	"karve.dev/karve/services/storage"
 )
 
 // The names under which Karve's own parts call the API.
@@ -98,6 +99,11 @@ var services = []struct {
 		return network.New(network.Config{
 			Client: m.client("network"), Informers: m.informers, Logger: m.log, Events: m.recorder("network", ""), ClusterCIDR: f.clusterCIDR,
 		})
+	}},
+	{"storage", "storage", "Bind claims to volumes, make and reclaim volumes", controllersUser, func(m *member, _ facts) (service, error) {
+		return storage.New(storage.Config{
+			Client: m.client("storage"), Informers: m.informers, Logger: m.log, Events: m.recorder("storage", ""),
+		}), nil
 	}},
 	{"lifecycle", "lifecycle", "Look after namespaces, garbage and default accounts", controllersUser, func(m *member, f facts) (service, error) {
 		return lifecycle.New(lifecycle.Config{

@@ -25,7 +25,7 @@ type Processes struct {
 }
 
 // Parts are the processes, in the order in which StartProcesses starts them.
-var Parts = []string{"api", "gateway", "scheduler", "nodehealth", "replication", "network", "lifecycle", "node", "proxy"}
+var Parts = []string{"api", "gateway", "scheduler", "nodehealth", "replication", "network", "storage", "lifecycle", "node", "proxy"}
 
 // StartProcesses starts every part.
 func StartProcesses(t testing.TB) *Processes {

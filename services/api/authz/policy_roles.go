@@ -109,7 +109,7 @@ func controllerRules() []rbacv1.PolicyRule {
 		on("create", "autoscaling", "horizontalpodautoscalers"),
 		on("create", "policy", "poddisruptionbudgets"),
 		on("create", "resource.k8s.io", "resourceclaims"),
-		on("create", "storage.k8s.io", "volumeattachments"),
+		on("create", "storage.k8s.io", "storageclasses volumeattachments"),
 		on("create", "certificates.k8s.io", "certificatesigningrequests clustertrustbundles"),
 		on("approve sign", "certificates.k8s.io", "signers"),
 		on("attest", "certificates.k8s.io", "signers"),
