@@ -5,6 +5,7 @@ package admission
 import (
 	"context"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"karve.dev/karve/internal/identity"
@@ -19,7 +20,13 @@ const (
 	Create Operation = iota + 1
 	Update
 	Delete
+	Connect
 )
+
+// String is what the operation is called in rules and reviews.
+func (o Operation) String() string {
+	return [...]string{Create: "CREATE", Update: "UPDATE", Delete: "DELETE", Connect: "CONNECT"}[o]
+}
 
 // Attributes describe one write. A plugin may change Object, and nothing else.
 type Attributes struct {
@@ -28,12 +35,59 @@ type Attributes struct {
 	Subresource string
 	Namespace   string
 	Name        string
-	// Object is what is to be stored; nil on Delete.
+	// Object is what is to be stored; nil on Delete. Of a subresource that has a form of its own (an eviction, a scale) it
+	// is in that form: Part is its kind then, else empty.
 	Object registry.Object
+	Part   schema.GroupVersionKind
 	// Old is what is stored; nil on Create.
 	Old    registry.Object
 	User   identity.User
 	DryRun bool
+	// Options returns the options of the call in Kubernetes' form; nil function: there are none.
+	Options func() runtime.Object
+	// Warn tells the client something, Annotate the audit log; both may be nil.
+	Warn     func(text string)
+	Annotate func(key, value string)
+
+	round Round
+}
+
+// Round tells the mutating plugins that they are asked a second time, because one of them changed what the others had
+// seen, and keeps for them what they remember of the first time.
+type Round struct {
+	// Second is set then; Again makes it happen.
+	Second, Again bool
+	// Changed is set when anybody but the built-in plugins has changed the object.
+	Changed bool
+	memory  map[any]any
+}
+
+// Remembered returns what the plugin has remembered under key; nil for nothing.
+func (r *Round) Remembered(key any) any { return r.memory[key] }
+
+// Remember keeps something until the write is done.
+func (r *Round) Remember(key, value any) {
+	if r.memory == nil {
+		r.memory = map[any]any{}
+	}
+	r.memory[key] = value
+}
+
+// Round is the state of the mutating plugins.
+func (a *Attributes) Round() *Round { return &a.round }
+
+// Warning tells the client something.
+func (a *Attributes) Warning(text string) {
+	if a.Warn != nil {
+		a.Warn(text)
+	}
+}
+
+// Annotation tells the audit log something.
+func (a *Attributes) Annotation(key, value string) {
+	if a.Annotate != nil {
+		a.Annotate(key, value)
+	}
 }
 
 // Is reports whether the write is of the kind itself, not of a subresource.
@@ -68,8 +122,17 @@ type Validator interface {
 // Chain is plugins in order.
 type Chain []Plugin
 
-// Admit runs every plugin's Admit until one refuses.
+// Admit runs every plugin's Admit until one refuses; twice, when one that is not built in has changed the object: the
+// others then see what became of it.
 func (c Chain) Admit(ctx context.Context, a *Attributes) error {
+	if err := c.admit(ctx, a); err != nil || !a.round.Again {
+		return err
+	}
+	a.round.Second = true
+	return c.admit(ctx, a)
+}
+
+func (c Chain) admit(ctx context.Context, a *Attributes) error {
 	for _, p := range c {
 		if err := p.Admit(ctx, a); err != nil {
 			return err
@@ -90,14 +153,15 @@ func (c Chain) Validate(ctx context.Context, a *Attributes) error {
 	return nil
 }
 
-// Default returns the plugins of a cluster.
-func Default(r Reader) Chain {
-	return Chain{
+// Default returns the plugins of a cluster. What the cluster's users have set up (policies, then webhooks) has its say on
+// what the built-in plugins have completed.
+func Default(r Reader, dynamic ...Plugin) Chain {
+	return append(Chain{
 		namespaceLifecycle{r},
 		taintNewNodes{},
 		serviceAccount{r},
 		defaultTolerations{},
 		priority{r},
 		requester{},
-	}
+	}, dynamic...)
 }
