@@ -236,8 +236,8 @@ func (a *Agent) find(namespace, name, uid string) (*podserver.Pod, bool) {
 	return a.pool.Find(namespace, name, a.static.Resolve(uid))
 }
 
-func dial(ctx context.Context, sandbox *runtime.Container, port int) (net.Conn, error) {
-	return network.DialIn(ctx, sandbox.PID, port)
+func dial(ctx context.Context, sandbox *runtime.Container, addr netip.AddrPort) (net.Conn, error) {
+	return network.DialIn(ctx, sandbox.PID, addr)
 }
 
 // issueToken asks for a token that dies with its pod.

@@ -28,6 +28,8 @@ import (
 	"karve.dev/karve/services/api/maintenance"
 	"karve.dev/karve/services/api/managedfields"
 	"karve.dev/karve/services/api/node"
+	"karve.dev/karve/services/api/quota"
+	"karve.dev/karve/services/api/reach"
 	"karve.dev/karve/services/api/server"
 	"karve.dev/karve/services/api/watch"
 )
@@ -41,6 +43,8 @@ type Server struct {
 	authn     *authn.Authenticator
 	authz     *authz.Authorizer
 	resources *server.Server
+	quotas    *quota.Ledger
+	reach     *reach.Reacher
 	nodes     *node.Service
 	extension *extension.Extensions
 	intercept *server.Interceptors
@@ -73,6 +77,7 @@ func New(config Config) (*Server, error) {
 	s.maintain = maintenance.New(maintenance.Config{
 		Raw: raw, Hold: hold, Encrypted: encrypted, KeyFile: config.EncryptionKeys, Authorize: s.resources.AuthorizePath, Restored: s.bootstrap, Log: config.Log,
 	})
+	s.reach = reach.New(s.resources, config.Nodes)
 	s.nodes = node.New(s.resources, config.Log)
 	s.extension = extension.New(extension.Config{Resources: s.resources, BuiltIn: config.Kinds, Log: config.Log})
 	metrics, err := server.NewMetrics(config.Metrics)
@@ -92,10 +97,12 @@ func (s *Server) newResources() error {
 	if err != nil {
 		return err
 	}
+	s.quotas = quota.New(quota.Config{Store: s.config.Store, Objects: quotaed{s}, Log: s.config.Log})
 	s.resources, err = server.New(context.Background(), server.Config{
 		Store: s.config.Store, Cache: s.cache, Kinds: s.config.Kinds, Authorizer: s.authz,
 		Admission: func(r admission.Reader) admission.Chain { return append(admission.Default(r), s.authz.Admission()) },
 		Hooks:     map[schema.GroupKind]server.Hook{{Kind: "Service"}: allocator},
+		Ledger:    s.quotas,
 		Fields:    &managedfields.Tracker{Schema: extension.Types},
 		Tokens:    s.config.Tokens, ReviewToken: s.authn.ReviewToken, RulesFor: s.authz.RulesFor, Log: s.config.Log,
 	})
@@ -155,6 +162,9 @@ func closed(ch <-chan struct{}) error {
 
 // Acks returns what the nodes have acknowledged of their assignments and Services.
 func (s *Server) Acks() *node.Acks { return s.nodes.Acks() }
+
+// Reach connects to what runs in the cluster, on behalf of the API service itself.
+func (s *Server) Reach() *reach.Reacher { return s.reach }
 
 // Ready is closed when the API answers.
 func (s *Server) Ready() <-chan struct{} { return s.ready }

@@ -4,15 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"runtime"
-	"strconv"
 
 	"github.com/vishvananda/netns"
 )
 
-// DialIn connects to a port on the loopback of a process's network, as port-forwarding does: what listens there only
-// for the pod itself is reached too.
-func DialIn(ctx context.Context, pid, port int) (net.Conn, error) {
+// DialIn connects to an address within a process's network.
+func DialIn(ctx context.Context, pid int, addr netip.AddrPort) (net.Conn, error) {
 	type result struct {
 		conn net.Conn
 		err  error
@@ -20,7 +19,7 @@ func DialIn(ctx context.Context, pid, port int) (net.Conn, error) {
 	done := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread()
-		conn, back, err := dialIn(ctx, pid, port)
+		conn, back, err := dialIn(ctx, pid, addr)
 		if back {
 			runtime.UnlockOSThread() // otherwise the thread is thrown away with this goroutine
 		}
@@ -31,7 +30,7 @@ func DialIn(ctx context.Context, pid, port int) (net.Conn, error) {
 }
 
 // dialIn connects from within a namespace; back is true when the thread is in its own again.
-func dialIn(ctx context.Context, pid, port int) (conn net.Conn, back bool, err error) {
+func dialIn(ctx context.Context, pid int, addr netip.AddrPort) (conn net.Conn, back bool, err error) {
 	own, err := netns.Get()
 	if err != nil {
 		return nil, true, fmt.Errorf("open the host's network: %w", err)
@@ -45,6 +44,6 @@ func dialIn(ctx context.Context, pid, port int) (conn net.Conn, back bool, err e
 	if err := netns.Set(ns); err != nil {
 		return nil, false, fmt.Errorf("enter the network of process %d: %w", pid, err)
 	}
-	conn, err = (&net.Dialer{}).DialContext(ctx, "tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", addr.String())
 	return conn, netns.Set(own) == nil, err
 }

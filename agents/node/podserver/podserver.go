@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"time"
 
 	"google.golang.org/grpc"
@@ -35,8 +36,8 @@ type Pod struct {
 // Pods finds a pod; uid may be empty.
 type Pods func(namespace, name, uid string) (*Pod, bool)
 
-// Dial connects to a port inside a sandbox.
-type Dial func(ctx context.Context, sandbox *runtime.Container, port int) (net.Conn, error)
+// Dial connects to an address inside a sandbox.
+type Dial func(ctx context.Context, sandbox *runtime.Container, addr netip.AddrPort) (net.Conn, error)
 
 // Server is the node's PodAccessService. Only the API service may call it: that is where callers are authorized.
 type Server struct {

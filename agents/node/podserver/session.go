@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
+	"net/netip"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -194,13 +196,21 @@ func (s *Server) forward(stream grpc.BidiStreamingServer[agentv1.PortForwardRequ
 	if pod.Sandbox == nil || pod.Sandbox.State != runtime.Running {
 		return apierrors.NewBadRequest(fmt.Sprintf("pod %s is not running", start.GetPod().GetName()))
 	}
-	conn, err := s.dial(stream.Context(), pod.Sandbox, int(start.GetPort()))
+	addr, err := pod.addr(start)
+	if err != nil {
+		return err
+	}
+	conn, err := s.dial(stream.Context(), pod.Sandbox, addr)
 	if err != nil {
 		return apierrors.NewInternalError(fmt.Errorf("connect to port %d of pod %s: %w", start.GetPort(), start.GetPod().GetName(), err))
 	}
 	stop := context.AfterFunc(stream.Context(), func() { _ = conn.Close() })
 	defer stop()
 	defer conn.Close()
+	// Headers say that the connection is made, even when the pod waits for the client to begin.
+	if err := stream.SendHeader(metadata.MD{}); err != nil {
+		return err
+	}
 	go forwardIn(stream, conn)
 	buffer := make([]byte, 32<<10)
 	for {
@@ -214,6 +224,21 @@ func (s *Server) forward(stream grpc.BidiStreamingServer[agentv1.PortForwardRequ
 			return nil // closed by the pod, or with the stream
 		}
 	}
+}
+
+// addr is what a port-forward connects to.
+func (p *Pod) addr(start *agentv1.PortForwardStart) (netip.AddrPort, error) {
+	if start.GetPort() < 1 || start.GetPort() > math.MaxUint16 {
+		return netip.AddrPort{}, apierrors.NewBadRequest(fmt.Sprintf("%d is no port", start.GetPort()))
+	}
+	ip := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if start.GetFromOutside() {
+		var err error
+		if ip, err = netip.ParseAddr(p.Status.PodIP); err != nil {
+			return netip.AddrPort{}, apierrors.NewBadRequest(fmt.Sprintf("pod %s has no address yet", p.Spec.Name))
+		}
+	}
+	return netip.AddrPortFrom(ip, uint16(start.GetPort())), nil
 }
 
 // forwardIn copies what the client sends; it ends when the stream does.

@@ -650,9 +650,12 @@ func (x *ExecExit) GetError() string {
 }
 
 type PortForwardStart struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Pod           *PodRef                `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
-	Port          int32                  `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Pod   *PodRef                `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`
+	Port  int32                  `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	// Connect to the pod's address, as a client of a Service does, instead of its loopback: what listens for the pod only is
+	// not reached then.
+	FromOutside   bool `protobuf:"varint,3,opt,name=from_outside,json=fromOutside,proto3" json:"from_outside,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -699,6 +702,13 @@ func (x *PortForwardStart) GetPort() int32 {
 		return x.Port
 	}
 	return 0
+}
+
+func (x *PortForwardStart) GetFromOutside() bool {
+	if x != nil {
+		return x.FromOutside
+	}
+	return false
 }
 
 type PortForwardRequest struct {
@@ -897,10 +907,11 @@ const file_karve_agent_v1_agent_proto_rawDesc = "" +
 	"\amessage\"4\n" +
 	"\bExecExit\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"P\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"s\n" +
 	"\x10PortForwardStart\x12(\n" +
 	"\x03pod\x18\x01 \x01(\v2\x16.karve.agent.v1.PodRefR\x03pod\x12\x12\n" +
-	"\x04port\x18\x02 \x01(\x05R\x04port\"\x92\x01\n" +
+	"\x04port\x18\x02 \x01(\x05R\x04port\x12!\n" +
+	"\ffrom_outside\x18\x03 \x01(\bR\vfromOutside\"\x92\x01\n" +
 	"\x12PortForwardRequest\x128\n" +
 	"\x05start\x18\x01 \x01(\v2 .karve.agent.v1.PortForwardStartH\x00R\x05start\x12\x14\n" +
 	"\x04data\x18\x02 \x01(\fH\x00R\x04data\x12!\n" +

@@ -38,7 +38,8 @@ type PodAccessServiceClient interface {
 	Exec(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ExecRequest, ExecResponse], error)
 	// Attach joins the container's main process. The first request carries start; its command is empty.
 	Attach(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ExecRequest, ExecResponse], error)
-	// PortForward carries one TCP connection to a pod's port. The first request carries start.
+	// PortForward carries one TCP connection to a pod's port. The first request carries start. Headers come back when the
+	// connection is made.
 	PortForward(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PortForwardRequest, PortForwardResponse], error)
 }
 
@@ -121,7 +122,8 @@ type PodAccessServiceServer interface {
 	Exec(grpc.BidiStreamingServer[ExecRequest, ExecResponse]) error
 	// Attach joins the container's main process. The first request carries start; its command is empty.
 	Attach(grpc.BidiStreamingServer[ExecRequest, ExecResponse]) error
-	// PortForward carries one TCP connection to a pod's port. The first request carries start.
+	// PortForward carries one TCP connection to a pod's port. The first request carries start. Headers come back when the
+	// connection is made.
 	PortForward(grpc.BidiStreamingServer[PortForwardRequest, PortForwardResponse]) error
 	mustEmbedUnimplementedPodAccessServiceServer()
 }
