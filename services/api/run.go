@@ -18,6 +18,7 @@ func (s *Server) Run(ctx context.Context) error {
 	after(ctx, g, s.cache.Ready(), func() error { return s.extension.Run(ctx) })
 	after(ctx, g, s.cache.Ready(), func() error { return s.begin(ctx, policy) })
 	after(ctx, g, s.ready, func() error { return s.expireEvents(ctx) })
+	after(ctx, g, s.ready, func() error { return s.quotas.Run(ctx) })
 	err := g.Wait()
 	s.health.Shutdown()
 	return err

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -161,8 +160,9 @@ func (s *Server) put(ctx context.Context, r *request, obj registry.Object, dryRu
 		if err != nil {
 			return item{}, apierrors.NewInternalError(err)
 		}
-		revision, err := s.store.Commit(ctx, append([]store.Op{{Key: r.key(), Value: value}}, side...)...)
+		revision, err := s.config.Ledger.Commit(ctx, r.write(obj, nil), append([]store.Op{{Key: r.key(), Value: value}}, side...)...)
 		if err == nil {
+			r.noteWritten(revision)
 			obj.SetResourceVersion(codec.FormatRevision(revision))
 			return item{value: value, revision: revision, obj: obj}, nil
 		}
@@ -183,6 +183,9 @@ func (s *Server) insertDry(ctx context.Context, r *request, obj registry.Object)
 	} else if !apierrors.IsNotFound(err) {
 		return item{}, err
 	}
+	if err := s.config.Ledger.Check(ctx, r.write(obj, nil)); err != nil {
+		return item{}, err
+	}
 	if _, err := s.plan(ctx, r, obj, nil); err != nil {
 		return item{}, err
 	}
@@ -197,7 +200,7 @@ const sideTries = 16
 func (r *request) commitError(err error, try int) error {
 	var failed *store.FailedOpError
 	if !errors.As(err, &failed) {
-		return fmt.Errorf("store %s: %w", r.Resource, err)
+		return r.storeError(err)
 	}
 	if failed.Index == 0 {
 		return errExists(r)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -81,13 +80,13 @@ func (s *Server) attempt(ctx context.Context, r *request, it item, dryRun bool, 
 	}
 	done = changed{item: item{value: value, revision: it.revision, obj: out.Next}, removed: out.Remove}
 	if dryRun {
-		return done, false, nil
+		return done, false, s.checkCharge(ctx, r, out, it)
 	}
 	op := store.Op{Key: r.key(), Value: value, Expected: it.revision}
 	if out.Remove {
 		op.Value = nil
 	}
-	revision, err := s.store.Commit(ctx, append([]store.Op{op}, side...)...)
+	revision, err := s.commitChange(ctx, r, out, it, append([]store.Op{op}, side...))
 	var failed *store.FailedOpError
 	if errors.As(err, &failed) {
 		if failed.Index > 0 {
@@ -97,7 +96,7 @@ func (s *Server) attempt(ctx context.Context, r *request, it item, dryRun bool, 
 		return done, true, nil
 	}
 	if err != nil {
-		return done, false, fmt.Errorf("store %s: %w", r.Resource, err)
+		return done, false, r.storeError(err)
 	}
 	done.revision = revision
 	out.Next.SetResourceVersion(codec.FormatRevision(revision))

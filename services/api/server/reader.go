@@ -28,16 +28,19 @@ func (s *Server) Read(ctx context.Context, gvk schema.GroupVersionKind, namespac
 }
 
 // ReadAll implements admission.Reader.
-func (s *Server) ReadAll(_ context.Context, gvk schema.GroupVersionKind, namespace string) ([]registry.Object, error) {
+func (s *Server) ReadAll(ctx context.Context, gvk schema.GroupVersionKind, namespace string) ([]registry.Object, error) {
+	collection, err := s.Settled(ctx, gvk)
+	if err != nil || collection == nil || collection.Len() == 0 {
+		return nil, err
+	}
 	sv, ok := s.lookup(gvk)
-	if !ok || sv.collection == nil {
+	if !ok {
 		return nil, nil
 	}
-	page := sv.collection.List(watch.Query{Namespace: namespace})
+	page := collection.List(watch.Query{Namespace: namespace})
 	out := make([]registry.Object, len(page.Entries))
 	for i, e := range page.Entries {
 		it := entryItem(e)
-		var err error
 		if out[i], err = it.object(sv.Kind); err != nil {
 			return nil, err
 		}

@@ -20,6 +20,7 @@ import (
 	"karve.dev/karve/services/api/authz"
 	"karve.dev/karve/services/api/codec"
 	"karve.dev/karve/services/api/managedfields"
+	"karve.dev/karve/services/api/quota"
 	"karve.dev/karve/services/api/registry"
 	"karve.dev/karve/services/api/store"
 	"karve.dev/karve/services/api/watch"
@@ -50,6 +51,14 @@ type FieldManager interface {
 	Apply(w managedfields.Write, live registry.Object, patch *managedfields.Patch, force bool) (registry.Object, error)
 }
 
+// Ledger commits writes together with what they take from the quotas of their namespace; *quota.Ledger is one.
+type Ledger interface {
+	// Commit is Store.Commit, or refuses the write.
+	Commit(ctx context.Context, w *quota.Write, ops ...store.Op) (int64, error)
+	// Check says whether Commit would refuse the write.
+	Check(ctx context.Context, w *quota.Write) error
+}
+
 // Config makes a Server; all but Hooks are required.
 type Config struct {
 	Store      store.Store
@@ -58,6 +67,7 @@ type Config struct {
 	Authorizer Authorizer
 	Admission  func(admission.Reader) admission.Chain
 	Hooks      map[schema.GroupKind]Hook
+	Ledger     Ledger
 	// Fields keeps the record of who set what and serves apply.
 	Fields FieldManager
 	// Tokens signs what TokenRequests ask for.
@@ -102,6 +112,8 @@ type served struct {
 	collection *watch.Collection
 	protobuf   bool
 	forms      forms
+	// written is the newest revision at which this process has written one of the kind.
+	written atomic.Int64
 	shared     sharedEvents
 	// life ends when a custom kind is no longer served, or served differently; nil for the other kinds.
 	life context.Context
