@@ -166,6 +166,11 @@ func (h *hub) mark(gvk schema.GroupVersionKind, events []watch.Event) {
 			for f := range h.pods[e.Name] {
 				f.mark(r)
 			}
+		case kindVolume:
+			for f := range h.pods[keeper(e)] {
+				f.mark(r)
+			}
+			h.markUsers(r)
 		default:
 			h.markUsers(r)
 		}

@@ -48,10 +48,11 @@ type Objects interface {
 	Batch(ctx context.Context, gvk schema.GroupVersionKind, changes []server.Change) []error
 }
 
-// Service implements AssignmentService and StatusService.
+// Service implements AssignmentService, StatusService and VolumeService.
 type Service struct {
 	nodev1.UnimplementedAssignmentServiceServer
 	nodev1.UnimplementedStatusServiceServer
+	nodev1.UnimplementedVolumeServiceServer
 	objects Objects
 	log     *zap.Logger
 	hub     *hub
@@ -73,6 +74,7 @@ func New(objects Objects, log *zap.Logger) *Service {
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	nodev1.RegisterAssignmentServiceServer(r, s)
 	nodev1.RegisterStatusServiceServer(r, s)
+	nodev1.RegisterVolumeServiceServer(r, s)
 }
 
 // Acks returns what nodes have acknowledged.

@@ -10,11 +10,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/identity"
+	"karve.dev/karve/internal/volume"
 	"karve.dev/karve/services/api/apitest"
 	"karve.dev/karve/services/api/node"
 )
@@ -269,4 +271,37 @@ func TestStatusReports(t *testing.T) {
 	require.Equal(t, int64(30), *p.DeletionGracePeriodSeconds)
 	report(true)
 	require.True(t, apierrors.IsNotFound(cl.Get(ctx, p, "default", "p")))
+}
+
+func TestNodeGetsTheVolumesItKeepsAndLetsThemGo(t *testing.T) {
+	c := apitest.Start(t)
+	cl, ctx := c.Client(apitest.Admin), t.Context()
+	kept := func(name, node string) *corev1.PersistentVolume {
+		v := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{volume.NodeLabel: node}, Finalizers: []string{volume.FolderFinalizer}}}
+		v.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
+		v.Spec.Capacity = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
+		v.Spec.HostPath = &corev1.HostPathVolumeSource{Path: "/x"}
+		return v
+	}
+	require.NoError(t, cl.Create(ctx, kept("early", "n1")))
+	require.NoError(t, cl.Create(ctx, kept("theirs", "n2")))
+	m := open(t, c, "n1", nodev1.Scope_SCOPE_PODS)
+	require.Contains(t, m.objects, "PersistentVolume /early")
+	require.NotContains(t, m.objects, "PersistentVolume /theirs")
+	require.NoError(t, cl.Create(ctx, kept("late", "n1")))
+	m.until(m.has("PersistentVolume /late"))
+
+	reports := nodev1.NewVolumeServiceClient(c.Conn(agent("n1")))
+	_, err := reports.ReportRemoved(ctx, &nodev1.ReportRemovedRequest{Node: "n1", Volumes: []string{"late"}})
+	require.Equal(t, codes.PermissionDenied, status.Code(err), "it is not deleted")
+	for _, name := range []string{"late", "theirs"} {
+		require.NoError(t, cl.Delete(ctx, &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}}, client.DeleteOptions{}))
+	}
+	_, err = reports.ReportRemoved(ctx, &nodev1.ReportRemovedRequest{Node: "n1", Volumes: []string{"theirs"}})
+	require.Equal(t, codes.PermissionDenied, status.Code(err), "another node keeps it")
+	for range 2 {
+		_, err = reports.ReportRemoved(ctx, &nodev1.ReportRemovedRequest{Node: "n1", Volumes: []string{"late"}})
+		require.NoError(t, err)
+	}
+	m.until(m.hasNot("PersistentVolume /late"))
 }

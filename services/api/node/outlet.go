@@ -108,6 +108,9 @@ func (o *outlet) one(r ref) error {
 	if r.isAllServices() {
 		return o.services(r.namespace)
 	}
+	if r.gvk == kindVolume {
+		return o.volume(r)
+	}
 	if o.foreign(r) {
 		return nil
 	}
@@ -188,6 +191,12 @@ func (o *outlet) using(user ref, now []ref) error {
 			if err := o.services(r.namespace); err != nil {
 				return err
 			}
+		}
+		if r.gvk == kindVolume {
+			if err := o.volume(r); err != nil {
+				return err
+			}
+			continue
 		}
 		if r.gvk != kindService || !o.linked(r) {
 			o.gone(r)

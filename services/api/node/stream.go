@@ -8,9 +8,11 @@ import (
 	"google.golang.org/grpc"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
+	"karve.dev/karve/internal/volume"
 	"karve.dev/karve/services/api/watch"
 )
 
@@ -133,7 +135,7 @@ func (o *outlet) kinds() []schema.GroupVersionKind {
 	if o.feed.scope == nodev1.Scope_SCOPE_SERVICES {
 		return []schema.GroupVersionKind{kindNode, kindService, kindSlice}
 	}
-	return []schema.GroupVersionKind{kindNode, kindPod}
+	return []schema.GroupVersionKind{kindNode, kindVolume, kindPod}
 }
 
 func (o *outlet) list(gvk schema.GroupVersionKind) watch.Page {
@@ -146,6 +148,8 @@ func (o *outlet) list(gvk schema.GroupVersionKind) watch.Page {
 		switch gvk {
 		case kindPod:
 			q.Predicate.Fields = fields.OneTermEqualSelector(fieldNodeName, o.feed.node)
+		case kindVolume:
+			q.Predicate.Labels = labels.SelectorFromSet(labels.Set{volume.NodeLabel: o.feed.node})
 		case kindNode:
 			q.Predicate.Fields = fields.OneTermEqualSelector("metadata.name", o.feed.node)
 		}

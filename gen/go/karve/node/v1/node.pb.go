@@ -26,7 +26,7 @@ type Scope int32
 const (
 	Scope_SCOPE_UNSPECIFIED Scope = 0
 	// Pods bound to the node and what they use, the Services of their namespaces for the variables that pods are told
-	// them by, and the Node object itself.
+	// them by, the PersistentVolumes that the node keeps, and the Node object itself.
 	Scope_SCOPE_PODS Scope = 1
 	// Services and EndpointSlices of the whole cluster; Nodes (for routes and node ports).
 	Scope_SCOPE_SERVICES Scope = 2
