@@ -21,6 +21,7 @@ import (
 	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/services/api/admission"
 	"karve.dev/karve/services/api/alloc"
+	"karve.dev/karve/services/api/audit"
 	"karve.dev/karve/services/api/authn"
 	"karve.dev/karve/services/api/authz"
 	"karve.dev/karve/services/api/encryption"
@@ -85,7 +86,18 @@ func New(config Config) (*Server, error) {
 		return nil, fmt.Errorf("register the API's metrics: %w", err)
 	}
 	s.intercept = server.NewInterceptors(s.authenticate, metrics, config.Log)
-	return s, nil
+	return s, s.newAudit()
+}
+
+// newAudit makes the record of calls, if there is to be one.
+func (s *Server) newAudit() (err error) {
+	if s.config.Audit == nil {
+		return nil
+	}
+	audited := *s.config.Audit
+	audited.Log, audited.Metrics = s.config.Log, s.config.Metrics
+	s.intercept.Audit, err = audit.New(audited)
+	return err
 }
 
 // newResources makes the request chain.
@@ -114,6 +126,7 @@ func (s *Server) authenticate(ctx context.Context) (identity.User, error) {
 	if err != nil {
 		return identity.User{}, err
 	}
+	audit.From(ctx).Caller(caller)
 	return authn.Impersonate(ctx, s.authz, caller)
 }
 

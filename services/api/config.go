@@ -9,6 +9,7 @@ import (
 
 	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/services/api/alloc"
+	"karve.dev/karve/services/api/audit"
 	"karve.dev/karve/services/api/registry"
 	"karve.dev/karve/services/api/server"
 	"karve.dev/karve/services/api/store"
@@ -41,6 +42,8 @@ type Config struct {
 	OpenAPI server.OpenAPI
 	// Nodes reaches the nodes' agents, for logs and exec; nil answers that none can be reached.
 	Nodes server.NodeDialer
+	// Audit says what is recorded of the calls, and where; nil: nothing.
+	Audit *audit.Config
 	// Metrics takes the service's metrics, Gatherer is what SystemService shows; nil for none.
 	Metrics  prometheus.Registerer
 	Gatherer prometheus.Gatherer

@@ -19,9 +19,25 @@ func (s *Server) Run(ctx context.Context) error {
 	after(ctx, g, s.cache.Ready(), func() error { return s.begin(ctx, policy) })
 	after(ctx, g, s.ready, func() error { return s.expireEvents(ctx) })
 	after(ctx, g, s.ready, func() error { return s.quotas.Run(ctx) })
+	endAudit := s.recordCalls()
 	err := g.Wait()
 	s.health.Shutdown()
+	endAudit()
 	return err
+}
+
+// recordCalls writes the records of calls until the returned function is called, after everything else has ended.
+func (s *Server) recordCalls() (end func()) {
+	if s.intercept.Audit == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var writer errgroup.Group
+	writer.Go(func() error { return s.intercept.Audit.Run(ctx) })
+	return func() {
+		cancel()
+		_ = writer.Wait()
+	}
 }
 
 // begin makes what every cluster has and opens the service.

@@ -36,6 +36,8 @@ type Config struct {
 	Addr string
 	// Version is what /version says; the zero value stands for this build's.
 	Version apiversion.Info
+	// Audit says that the API service records calls: it is then told of the HTTP requests that they are made for.
+	Audit bool
 	// Metrics registers the gateway's own metrics besides serving them at /metrics; may be nil.
 	Metrics prometheus.Registerer
 	// Logger may be nil.

@@ -46,7 +46,7 @@ func firstSegment(path string) string {
 // learns that.
 func (g *Gateway) servePathAs(w *response, r *http.Request, serve pathHandler) {
 	path := r.URL.Path
-	ctx, err := g.credentials.forward(r.Context(), r)
+	ctx, err := g.forward(r.Context(), w, r)
 	if err != nil {
 		g.fail(w, r, err)
 		return

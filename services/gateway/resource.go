@@ -101,7 +101,7 @@ func (g *Gateway) prepare(c *call, w *response) error {
 			return err
 		}
 	}
-	c.ctx, err = g.credentials.forward(c.r.Context(), c.r)
+	c.ctx, err = g.forward(c.r.Context(), w, c.r)
 	return err
 }
 

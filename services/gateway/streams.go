@@ -25,7 +25,7 @@ func (g *Gateway) serveStream(w *response, r *http.Request, t *route.Target, ser
 		g.fail(w, r, err)
 		return
 	}
-	ctx, err := g.credentials.forward(r.Context(), r)
+	ctx, err := g.forward(r.Context(), w, r)
 	if err != nil {
 		g.fail(w, r, err)
 		return

@@ -10,11 +10,13 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"karve.dev/karve/internal/apierr"
 	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/internal/transport"
+	"karve.dev/karve/services/api/audit"
 )
 
 // callTimeout bounds unary calls whose caller has set no deadline.
@@ -27,6 +29,8 @@ type Interceptors struct {
 	Authenticate func(ctx context.Context) (identity.User, error)
 	Log          *zap.Logger
 	Metrics      *Metrics
+	// Audit records the calls; nil for no records.
+	Audit *audit.Log
 
 	limit *limiter
 }
@@ -81,13 +85,16 @@ func (i *Interceptors) Unary(ctx context.Context, req any, info *grpc.UnaryServe
 		ctx, cancel = context.WithTimeout(ctx, callTimeout)
 		defer cancel()
 	}
+	ctx, record := i.Audit.Begin(ctx, info.FullMethod)
 	defer func() {
-		if p := recover(); p != nil {
+		p := recover()
+		if p != nil {
 			err = i.caught(info.FullMethod, p)
 		}
 		if err = i.leave(ctx, info.FullMethod, req, start, err); err != nil {
 			res = nil
 		}
+		record.End(req, res, err, p != nil)
 	}()
 	ctx, err = i.enter(ctx, info.FullMethod)
 	if err != nil {
@@ -104,16 +111,40 @@ func (i *Interceptors) Unary(ctx context.Context, req any, info *grpc.UnaryServe
 
 // Stream is the interceptor of streams.
 func (i *Interceptors) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-	start, ctx := time.Now(), ss.Context()
+	start := time.Now()
+	ctx, record := i.Audit.Begin(ss.Context(), info.FullMethod)
 	defer func() {
-		if p := recover(); p != nil {
+		p := recover()
+		if p != nil {
 			err = i.caught(info.FullMethod, p)
 		}
 		err = i.leave(ctx, info.FullMethod, nil, start, err)
+		record.End(nil, nil, err, p != nil)
 	}()
 	ctx, err = i.enter(ctx, info.FullMethod)
 	if err != nil {
 		return err
 	}
+	if record != nil {
+		ss = &recordedStream{ss, record}
+	}
 	return next(srv, &transport.ServerStream{ServerStream: ss, Ctx: ctx})
+}
+
+// recordedStream tells a call's record when the answer begins.
+type recordedStream struct {
+	grpc.ServerStream
+	record *audit.Record
+}
+
+// SendHeader implements grpc.ServerStream.
+func (s *recordedStream) SendHeader(md metadata.MD) error {
+	s.record.Started()
+	return s.ServerStream.SendHeader(md)
+}
+
+// SendMsg implements grpc.ServerStream.
+func (s *recordedStream) SendMsg(m any) error {
+	s.record.Started()
+	return s.ServerStream.SendMsg(m)
 }

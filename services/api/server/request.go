@@ -12,6 +12,7 @@ import (
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	"karve.dev/karve/internal/identity"
+	"karve.dev/karve/services/api/audit"
 	"karve.dev/karve/services/api/authz"
 )
 
@@ -59,7 +60,12 @@ func (s *Server) begin(ctx context.Context, ref *apiv1.ObjectRef, verb string, f
 }
 
 func (s *Server) authorize(ctx context.Context, attrs authz.Attributes) error {
+	record := audit.From(ctx)
+	record.Asks(attrs)
 	allowed, reason, err := s.config.Authorizer.Authorize(ctx, attrs)
+	if record != nil {
+		record.Decided(allowed, s.explain(attrs, allowed, reason))
+	}
 	if err != nil {
 		return apierrors.NewInternalError(fmt.Errorf("authorize: %w", err))
 	}
@@ -67,6 +73,17 @@ func (s *Server) authorize(ctx context.Context, attrs authz.Attributes) error {
 		return authz.Forbidden(attrs, reason)
 	}
 	return nil
+}
+
+// explain returns why a decision is as it is: the reason for a refusal, or what grants a right.
+func (s *Server) explain(attrs authz.Attributes, allowed bool, reason string) string {
+	explainer, ok := s.config.Authorizer.(interface {
+		Explain(attrs authz.Attributes) string
+	})
+	if allowed && ok {
+		return explainer.Explain(attrs)
+	}
+	return reason
 }
 
 func (r *request) check(verb string) error {

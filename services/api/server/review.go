@@ -145,7 +145,7 @@ func (r *request) accessAttributes(res *authorizationv1.ResourceAttributes, path
 
 func (s *Server) reviewAccess(ctx context.Context, attrs authz.Attributes) authorizationv1.SubjectAccessReviewStatus {
 	allowed, reason, err := s.config.Authorizer.Authorize(ctx, attrs)
-	out := authorizationv1.SubjectAccessReviewStatus{Allowed: allowed, Reason: reason}
+	out := authorizationv1.SubjectAccessReviewStatus{Allowed: allowed, Reason: s.explain(attrs, allowed, reason)}
 	if err != nil {
 		out.EvaluationError = err.Error()
 	}
