@@ -55,6 +55,7 @@ func (a *Agent) keepNode(ctx context.Context) error {
 	}
 	short, cancel := context.WithTimeout(ctx, time.Second)
 	if info, err := a.cfg.Runtime.Info(short); err == nil {
+		a.learnRoot(info)
 		a.node.Change(func(st *corev1.NodeStatus) {
 			st.NodeInfo.ContainerRuntimeVersion = info.Name + "://" + info.Version
 		})

@@ -32,13 +32,12 @@ import (
 	"karve.dev/karve/agents/node/probe"
 	"karve.dev/karve/agents/node/report"
 	"karve.dev/karve/agents/node/runtime"
+	"karve.dev/karve/agents/node/runtime/measured"
 	"karve.dev/karve/agents/node/session"
 	"karve.dev/karve/agents/node/static"
 	"karve.dev/karve/agents/node/volume"
 	"karve.dev/karve/agents/node/worker"
-	agentv1 "karve.dev/karve/gen/go/karve/agent/v1"
 	"karve.dev/karve/internal/client"
-	"karve.dev/karve/internal/transport"
 )
 
 // Config is what an agent needs. Fields without a default in their comment must be set.
@@ -54,7 +53,8 @@ type Config struct {
 	Client     *client.Client
 	// Runtime runs containers; it may serve several agents.
 	Runtime runtime.Runtime
-	// TLS is for serving PodAccessService: it must ask for, and verify, the client's certificate.
+	// TLS is for serving the API service and, on the same port, monitoring: it must ask for a client's certificate, and
+	// verify one that is given.
 	TLS    *tls.Config
 	Log    *zap.Logger
 	Events worker.Recorder
@@ -79,6 +79,8 @@ type Config struct {
 	Manifests string
 	// Metrics is where the node's metrics are registered; nil for none.
 	Metrics prometheus.Registerer
+	// Machine measures the node's machine; by default this one.
+	Machine machine.Reader
 }
 
 // podNetwork is what the agent itself does with the network, beside what workers do.
@@ -91,18 +93,20 @@ type podNetwork interface {
 
 // Agent is one node's agent.
 type Agent struct {
-	cfg     Config
-	owner   runtime.Owner
-	log     *zap.Logger
-	lis     net.Listener
-	network podNetwork
-	images  *image.Manager
-	probes  *probe.Manager
-	pool    *worker.Pool
-	objects *session.Objects
-	pods    *report.Pods
-	node    *report.Node
-	static  *static.Pods
+	cfg      Config
+	owner    runtime.Owner
+	log      *zap.Logger
+	lis      net.Listener
+	network  podNetwork
+	images   *image.Manager
+	probes   *probe.Manager
+	pool     *worker.Pool
+	objects  *session.Objects
+	pods     *report.Pods
+	node     *report.Node
+	static   *static.Pods
+	metrics  *metrics
+	measures *measures
 
 	ready     readiness
 	readyOnce sync.Once
@@ -150,9 +154,17 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, owner: runtime.Owner{Cluster: cfg.Cluster, Node: cfg.NodeName}, lis: lis,
 		log:    cfg.Log.Named("node").With(zap.String("node", cfg.NodeName)),
-		images: image.New(cfg.Runtime), probes: probe.New(), objects: session.NewObjects(),
+		probes: probe.New(), objects: session.NewObjects(),
 		podCIDR: make(chan netip.Prefix, 1), imagesGot: make(chan struct{}, 1), isReady: make(chan struct{}),
 	}
+	if a.metrics, err = newMetrics(cfg.Metrics, cfg.NodeName, func() *worker.Pool { return a.pool }); err != nil {
+		return nil, errors.Join(err, lis.Close())
+	}
+	if a.cfg.Runtime, err = measured.New(cfg.Runtime, a.metrics.registry); err != nil {
+		return nil, errors.Join(fmt.Errorf("register the metrics of the engine: %w", err), lis.Close())
+	}
+	a.images = image.New(a.cfg.Runtime)
+	a.measures = a.newMeasures()
 	a.network = network.New(network.Config{Cluster: cfg.Cluster, Node: cfg.NodeName, ClusterCIDRs: cfg.ClusterCIDRs, ServiceCIDR: cfg.ServiceCIDR, MTU: cfg.MTU})
 	if _, pretends := cfg.Runtime.(runtime.Simulation); pretends {
 		a.network = network.NewAddresses()
@@ -165,9 +177,7 @@ func New(cfg Config) (*Agent, error) {
 		Dir: cfg.Manifests, Node: cfg.NodeName, Client: cfg.Client, Reporter: a.pods, Self: a.node.Current, Log: a.log,
 	})
 	workers := a.workerConfig(want.Status.Allocatable)
-	if workers.Started, err = newMetrics(cfg.Metrics, cfg.NodeName, func() *worker.Pool { return a.pool }); err != nil {
-		return nil, errors.Join(err, lis.Close())
-	}
+	workers.Started = a.metrics.started
 	a.pool = worker.New(workers)
 	return a, nil
 }
@@ -220,16 +230,6 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // Port is where PodAccessService listens.
 func (a *Agent) Port() int { return a.lis.Addr().(*net.TCPAddr).Port }
-
-// serve answers the API service.
-func (a *Agent) serve(ctx context.Context) error {
-	if a.cfg.TLS == nil {
-		return a.lis.Close()
-	}
-	server := transport.NewServer(podserver.GuardUnary, podserver.Guard)
-	agentv1.RegisterPodAccessServiceServer(server, podserver.New(a.cfg.Runtime, a.find, dial))
-	return server.Serve(ctx, a.lis, a.cfg.TLS)
-}
 
 // find returns a pod by its name; the API knows a static pod by its mirror.
 func (a *Agent) find(namespace, name, uid string) (*podserver.Pod, bool) {

@@ -110,7 +110,7 @@ func TestSimulatedPods(t *testing.T) {
 		p.wait(fmt.Sprintf("pod-%d", i), "running", running)
 	}
 	require.Equal(t, map[string]float64{
-		"kubelet_running_pods": pods, "kubelet_running_containers": pods, "kubelet_pod_start_duration_seconds": pods,
+		"kubelet_desired_pods": pods, "kubelet_running_pods": pods, "kubelet_running_containers": pods, "kubelet_pod_start_duration_seconds": pods,
 	}, p.gather())
 	rt.Exit(idOf(p.wait("pod-7", "running", running)), 1)
 	p.wait("pod-7", "restarted", restarted(1))

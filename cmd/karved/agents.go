@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"karve.dev/karve/agents/node"
@@ -30,7 +31,8 @@ func (d *daemon) wireAgents() error {
 			return fmt.Errorf("node %s: %w", name, err)
 		}
 		agent, err := m.addNode(name, d.settings, nodeOptions{
-			dataDir: d.dir.Node(name), health: m.conn, runtime: d.runtime, tls: agentTLS(d.identity.ServerTLS(agentSpec(name))), dataplane: balancer.Backend(),
+			dataDir: d.dir.Node(name), health: m.conn, runtime: d.runtime, tls: d.identity.ServerTLS(agentSpec(name)), dataplane: balancer.Backend(),
+			metrics: d.metrics,
 		})
 		if err != nil {
 			return fmt.Errorf("node %s: %w", name, err)
@@ -61,6 +63,7 @@ type nodeOptions struct {
 	runtime   runtime.Runtime
 	tls       *tls.Config
 	dataplane string
+	metrics   prometheus.Registerer
 }
 
 // addNode adds a node's node agent to the process.
@@ -73,7 +76,7 @@ func (m *member) addNode(name string, s cluster.Settings, o nodeOptions) (*node.
 		Cluster: s.Name, NodeName: name, DataDir: o.dataDir, Conn: m.conn, HealthConn: o.health, Client: m.client("kubelet"),
 		Runtime: o.runtime, TLS: o.tls, Log: m.log, Events: m.recorder("kubelet", name), Labels: labels,
 		ClusterCIDRs: []netip.Prefix{s.ClusterCIDR}, ServiceCIDR: s.ServiceCIDR,
-		ClusterDNS: []string{serviceAddr(s, 10).String()},
+		ClusterDNS: []string{serviceAddr(s, 10).String()}, Metrics: o.metrics,
 	})
 	if err != nil {
 		return nil, err
@@ -82,16 +85,11 @@ func (m *member) addNode(name string, s cluster.Settings, o nodeOptions) (*node.
 	return agent, nil
 }
 
-// agentSpec is the certificate that an agent serves with: the API checks it for the node's name.
+// agentSpec is the certificate that an agent serves with: the API checks it for the node's name, monitoring for its
+// address.
 func agentSpec(name string) identity.Spec {
 	user := nodeUser(name)
-	return identity.Spec{CommonName: user.Name, Organizations: user.Groups, DNSNames: []string{name}, Both: true}
-}
-
-// agentTLS demands a certificate of the cluster from every caller.
-func agentTLS(config *tls.Config) *tls.Config {
-	config.ClientAuth = tls.RequireAndVerifyClientCert
-	return config
+	return identity.Spec{CommonName: user.Name, Organizations: user.Groups, DNSNames: []string{name}, IPs: addresses(), Both: true}
 }
 
 // cleanUp removes everything that the agents of a cluster have made on this machine. None of them may run.

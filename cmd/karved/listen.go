@@ -56,16 +56,23 @@ func serverNames(commonName string, s cluster.Settings) identity.Spec {
 	if host, err := os.Hostname(); err == nil {
 		spec.DNSNames = append(spec.DNSNames, host)
 	}
+	spec.IPs = append(spec.IPs, addresses()...)
+	return spec
+}
+
+// addresses are those at which this machine can be reached.
+func addresses() []net.IP {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
-		return spec
+		return nil
 	}
+	var out []net.IP
 	for _, a := range addrs {
 		if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLinkLocalUnicast() && !p.Addr().IsLoopback() {
-			spec.IPs = append(spec.IPs, p.Addr().AsSlice())
+			out = append(out, p.Addr().AsSlice())
 		}
 	}
-	return spec
+	return out
 }
 
 // dialable turns "every address" into one that clients on this machine can dial.

@@ -208,6 +208,6 @@ func wireNodeRole(p *part, o *roleOptions) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.member.addNode(o.nodeName, o.settings, nodeOptions{dataDir: o.dataDir, health: health, runtime: engine, tls: agentTLS(p.credentials.ServerTLS())})
+	_, err = p.member.addNode(o.nodeName, o.settings, nodeOptions{dataDir: o.dataDir, health: health, runtime: engine, tls: p.credentials.ServerTLS(), metrics: p.metrics})
 	return err
 }

@@ -57,6 +57,30 @@ type subject struct {
 	Target
 	health  podstate.Health
 	removed bool
+	counts  [numKinds]Count
+}
+
+// Count is how often a probe of a container has had which result.
+type Count struct {
+	UID, Container, Kind string
+	Succeeded, Failed    int64
+}
+
+// Counts tells of all probes that there are, in no order.
+func (m *Manager) Counts() []Count {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []Count
+	for _, s := range m.subjects {
+		for i, k := range kinds {
+			if k.get(s.Spec) != nil {
+				c := s.counts[i]
+				c.UID, c.Container, c.Kind = s.UID, s.Spec.Name, k.name
+				out = append(out, c)
+			}
+		}
+	}
+	return out
 }
 
 // Add begins to probe a container, in place of an earlier one of the same name.
@@ -212,6 +236,7 @@ func (m *Manager) conclude(j *job, err error) {
 		return
 	}
 	before := j.health
+	j.tally(err == nil)
 	j.count(err == nil)
 	after := j.health
 	m.mu.Unlock()

@@ -21,15 +21,26 @@ func (p *Pool) Find(namespace, name, uid string) (*podserver.Pod, bool) {
 	if found == nil {
 		return nil, false
 	}
-	found.mu.Lock()
-	defer found.mu.Unlock()
-	out := &podserver.Pod{Spec: found.pod, Containers: maps.Clone(found.obs.Containers), Status: found.obs.Previous}
+	return found.snapshot(), true
+}
+
+// All returns every pod that has a worker, as it is now.
+func (p *Pool) All() []*podserver.Pod {
+	var out []*podserver.Pod
+	p.each(func(w *worker) { out = append(out, w.snapshot()) })
+	return out
+}
+
+func (w *worker) snapshot() *podserver.Pod {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := &podserver.Pod{Spec: w.pod, Containers: maps.Clone(w.obs.Containers), Status: w.obs.Previous}
 	for c, list := range out.Containers {
 		out.Containers[c] = slices.Clone(list)
 	}
-	if s := found.obs.Sandbox(); s != nil {
+	if s := w.obs.Sandbox(); s != nil {
 		out.Sandbox = new(runtime.Container)
 		*out.Sandbox = *s
 	}
-	return out, true
+	return out
 }
