@@ -43,6 +43,8 @@ type Attributes struct {
 	Old    registry.Object
 	User   identity.User
 	DryRun bool
+	// Settled: the users' webhooks and policies have been asked about what led to this write.
+	Settled bool
 	// Options returns the options of the call in Kubernetes' form; nil function: there are none.
 	Options func() runtime.Object
 	// Warn tells the client something, Annotate the audit log; both may be nil.

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/services/api/admission"
 	"karve.dev/karve/services/api/registry"
 )
 
@@ -30,6 +31,9 @@ func (s *Server) bind(ctx context.Context, r *request, req *apiv1.CreateRequest)
 		return nil, apierrors.NewBadRequest("name in URL does not match name in Binding object")
 	}
 	if err := checkBinding(binding, r.name); err != nil {
+		return nil, err
+	}
+	if err := s.admitPart(ctx, r, admission.Create, gvkBinding, binding, nil, req.GetOptions().GetDryRun()); err != nil {
 		return nil, err
 	}
 	_, err = s.modify(ctx, r, req.GetOptions().GetDryRun(), func(old registry.Object) (Outcome, error) {

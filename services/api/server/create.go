@@ -25,6 +25,7 @@ func (s *Server) Create(ctx context.Context, req *apiv1.CreateRequest) (*apiv1.R
 	if err != nil {
 		return nil, err
 	}
+	r.options = writeOptions(req.GetOptions())
 	if r.subresource != "" {
 		return s.createSubresource(ctx, r, req)
 	}
@@ -121,11 +122,14 @@ func (s *Server) insert(ctx context.Context, r *request, obj registry.Object, dr
 	r.name = obj.GetName()
 	r.Default(obj)
 	s.recordCreate(ctx, r, obj)
-	attrs := &admission.Attributes{
-		Operation: admission.Create, Kind: r.Kind, Namespace: r.namespace, Name: r.name, Object: obj, User: r.user, DryRun: dryRun,
-	}
+	attrs := r.attributes(ctx, admission.Create, obj, nil, dryRun)
 	if err := s.admission.Admit(ctx, attrs); err != nil {
 		return item{}, err
+	}
+	if attrs.Round().Changed {
+		if err := r.takeChanged(obj); err != nil {
+			return item{}, err
+		}
 	}
 	obj.SetUID(uuid.NewUUID())
 	obj.SetCreationTimestamp(metav1.NewTime(r.now).Rfc3339Copy())
@@ -134,12 +138,20 @@ func (s *Server) insert(ctx context.Context, r *request, obj registry.Object, dr
 		return item{}, err
 	}
 	if r.Warnings != nil {
-		r.warn(r.Warnings(obj, nil)...)
+		r.tryWarnings = append(r.tryWarnings, r.Warnings(obj, nil)...)
 	}
 	if err := s.admission.Validate(ctx, attrs); err != nil {
 		return item{}, err
 	}
 	return s.put(ctx, r, obj, dryRun)
+}
+
+// takeChanged makes an object that somebody else than its author has changed one that can be created.
+func (r *request) takeChanged(obj registry.Object) error {
+	withoutSystemFields(obj)
+	obj.SetResourceVersion("")
+	r.name = obj.GetName()
+	return r.matchNamespace(obj)
 }
 
 func (s *Server) put(ctx context.Context, r *request, obj registry.Object, dryRun bool) (item, error) {

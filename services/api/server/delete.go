@@ -29,6 +29,7 @@ func (s *Server) Delete(ctx context.Context, req *apiv1.DeleteRequest) (*apiv1.R
 	if err := checkDelete(req.GetOptions()); err != nil {
 		return nil, err
 	}
+	r.options = deleteOptions(req.GetOptions())
 	done, err := s.remove(ctx, r, req.GetOptions())
 	if err != nil {
 		return nil, err
@@ -73,9 +74,9 @@ func (s *Server) decideRemoval(ctx context.Context, r *request, old registry.Obj
 	if err := r.preconditions(old, o); err != nil {
 		return Outcome{}, err
 	}
-	attrs := &admission.Attributes{
-		Operation: admission.Delete, Kind: r.Kind, Namespace: r.namespace, Name: r.name, Old: old, User: r.user, DryRun: o.GetDryRun(),
-	}
+	attrs := r.attributes(ctx, admission.Delete, nil, old, o.GetDryRun())
+	// An eviction has been admitted as what it is.
+	attrs.Subresource, attrs.Settled = "", r.subresource != ""
 	if err := s.admission.Admit(ctx, attrs); err != nil {
 		return Outcome{}, err
 	}

@@ -41,16 +41,19 @@ func (s *Server) DeleteCollection(ctx context.Context, req *apiv1.DeleteCollecti
 
 // removeAll deletes many objects in few commits.
 func (s *Server) removeAll(ctx context.Context, r *request, entries []*watch.Entry, o *apiv1.DeleteOptions) error {
-	changes := make([]Change, len(entries))
+	r.options = deleteOptions(o)
+	changes, requests := make([]Change, len(entries)), make([]request, len(entries))
 	for i, e := range entries {
-		one := *r
+		one := &requests[i]
+		*one = *r
 		one.namespace, one.name = e.Namespace, e.Name
-		changes[i] = Change{Namespace: e.Namespace, Name: e.Name, Do: func(old registry.Object) (Outcome, error) { return s.decideRemoval(ctx, &one, old, o) }}
+		changes[i] = Change{Namespace: e.Namespace, Name: e.Name, Do: func(old registry.Object) (Outcome, error) { return s.decideRemoval(ctx, one, old, o) }}
 	}
 	if o.GetDryRun() {
 		return nil
 	}
-	for _, err := range s.Batch(ctx, r.GroupVersionKind, changes) {
+	for i, err := range s.Batch(ctx, r.GroupVersionKind, changes) {
+		r.warn(requests[i].tryWarnings...)
 		if err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/services/api/admission"
 )
 
 var gvkEviction = policyv1.SchemeGroupVersion.WithKind("Eviction")
@@ -26,6 +27,9 @@ func (s *Server) evict(ctx context.Context, r *request, req *apiv1.CreateRequest
 	}
 	options := evictionOptions(eviction, req.GetOptions().GetDryRun())
 	if err := checkDelete(options); err != nil {
+		return nil, err
+	}
+	if err := s.admitPart(ctx, r, admission.Create, gvkEviction, eviction, nil, options.GetDryRun()); err != nil {
 		return nil, err
 	}
 	if err := s.removeGuarded(ctx, r, options); err != nil {

@@ -31,7 +31,7 @@ func (s *Server) Patch(ctx context.Context, req *apiv1.PatchRequest) (*apiv1.Res
 	if err != nil {
 		return nil, err
 	}
-	r.manager = req.GetOptions().GetFieldManager()
+	r.manager, r.options = req.GetOptions().GetFieldManager(), writeOptions(req.GetOptions())
 	if req.GetType() == apiv1.PatchType_PATCH_TYPE_APPLY {
 		return s.apply(ctx, r, req, strict)
 	}
@@ -111,7 +111,15 @@ func jsonPatch(patch []byte) (patchFunc, error) {
 	if len(ops) > maxPatchOps {
 		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOps, len(ops)))
 	}
-	return func(original []byte) ([]byte, error) { return ops.Apply(original) }, nil
+	return func(original []byte) (patched []byte, err error) {
+		defer func() {
+			// The library takes some malformed operations (a replace without a value, say) for granted.
+			if p := recover(); p != nil {
+				patched, err = nil, fmt.Errorf("the JSON patch has an operation that cannot be applied: %v", p)
+			}
+		}()
+		return ops.Apply(original)
+	}, nil
 }
 
 // shownPatch is a strategic merge as Kubernetes shows it in a refusal: the patch, not what became of the object.

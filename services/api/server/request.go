@@ -8,10 +8,12 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	"karve.dev/karve/internal/identity"
+	"karve.dev/karve/services/api/admission"
 	"karve.dev/karve/services/api/audit"
 	"karve.dev/karve/services/api/authz"
 )
@@ -28,6 +30,8 @@ type request struct {
 	// manager is the writer's name as a field manager; applied tells that the object comes with its record.
 	manager string
 	applied bool
+	// options are those of the call, as admission shows them; nil: there are none.
+	options func(admission.Operation) runtime.Object
 	// part is the subresource that a write of the main object came through.
 	part string
 	// shownPatch is how a patch that does not fit is shown in its refusal; empty: by its outcome.

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/services/api/admission"
 	"karve.dev/karve/services/api/registry"
 )
 
@@ -85,13 +86,19 @@ func (s *Server) rescale(ctx context.Context, r *request, dryRun bool, as *apiv1
 			bad := field.Invalid(field.NewPath("spec", "replicas"), scale.Spec.Replicas, "must be greater than or equal to 0")
 			return Outcome{}, apierrors.NewInvalid(schema.GroupKind{Group: gvkScale.Group, Kind: gvkScale.Kind}, r.name, field.ErrorList{bad})
 		}
+		if err := s.admitPart(ctx, r, admission.Update, gvkScale, scale, r.scaleOf(old), dryRun); err != nil {
+			return Outcome{}, err
+		}
+		warned := r.tryWarnings
 		obj := old.DeepCopyObject().(registry.Object)
 		obj.SetResourceVersion(scale.ResourceVersion)
 		if scale.UID != "" {
 			obj.SetUID(scale.UID)
 		}
 		r.Scale.Set(obj, scale.Spec.Replicas)
-		return s.replace(ctx, &main, write, obj, old, dryRun)
+		out, err := s.replace(ctx, &main, write, obj, old, dryRun)
+		r.tryWarnings = warned
+		return out, err
 	})
 	if err != nil {
 		return nil, err

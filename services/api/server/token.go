@@ -60,9 +60,7 @@ func (s *Server) requestToken(ctx context.Context, r *request, req *apiv1.Create
 		return nil, err
 	}
 	// A node may ask for tokens of its own pods only.
-	if err := s.admission.Validate(ctx, &admission.Attributes{
-		Operation: admission.Create, Kind: r.Kind, Subresource: r.subresource, Namespace: r.namespace, Name: r.name, Object: body, User: r.user,
-	}); err != nil {
+	if err := s.admitPart(ctx, r, admission.Create, gvkTokenRequest, body, nil, req.GetOptions().GetDryRun()); err != nil {
 		return nil, err
 	}
 	token, expires, err := tokens.Sign(spec)

@@ -22,7 +22,7 @@ func (s *Server) Update(ctx context.Context, req *apiv1.UpdateRequest) (*apiv1.R
 	if err != nil {
 		return nil, err
 	}
-	r.manager = req.GetOptions().GetFieldManager()
+	r.manager, r.options = req.GetOptions().GetFieldManager(), writeOptions(req.GetOptions())
 	if r.subresource == "scale" {
 		return s.updateScale(ctx, r, req)
 	}
@@ -87,11 +87,8 @@ func (s *Server) replace(ctx context.Context, r *request, write writer, obj, old
 	write.prepare(obj, old)
 	obj.SetManagedFields(claimed)
 	s.recordUpdate(ctx, r, obj, was)
-	attrs := &admission.Attributes{
-		Operation: admission.Update, Kind: r.Kind, Subresource: r.subresource, Namespace: r.namespace, Name: r.name,
-		Object: obj, Old: was, User: r.user, DryRun: dryRun,
-	}
-	if err := s.admission.Admit(ctx, attrs); err != nil {
+	attrs := r.attributes(ctx, admission.Update, obj, was, dryRun)
+	if err := s.admitReplaced(ctx, r, write, attrs); err != nil {
 		return Outcome{}, err
 	}
 	managedfields.Settle(obj, was)
@@ -99,10 +96,30 @@ func (s *Server) replace(ctx context.Context, r *request, write writer, obj, old
 		return Outcome{}, err
 	}
 	if r.Warnings != nil && r.subresource == "" {
-		r.tryWarnings = r.Warnings(obj, was)
+		r.tryWarnings = append(r.tryWarnings, r.Warnings(obj, was)...)
+	}
+	if r.part != "" {
+		return Outcome{Next: obj}, nil
 	}
 	if err := s.admission.Validate(ctx, attrs); err != nil {
 		return Outcome{}, err
 	}
 	return Outcome{Next: obj}, nil
+}
+
+// admitReplaced lets admission complete an object that replaces another. What came through a subresource with a form of
+// its own has been admitted in that form.
+func (s *Server) admitReplaced(ctx context.Context, r *request, write writer, a *admission.Attributes) error {
+	if r.part != "" {
+		return nil
+	}
+	if err := s.admission.Admit(ctx, a); err != nil || !a.Round().Changed {
+		return err
+	}
+	record := a.Object.GetManagedFields()
+	a.Object.SetResourceVersion(a.Old.GetResourceVersion())
+	keepSystemFields(a.Object, a.Old)
+	write.prepare(a.Object, a.Old.DeepCopyObject().(registry.Object))
+	a.Object.SetManagedFields(record)
+	return r.matchNamespace(a.Object)
 }

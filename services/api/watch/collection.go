@@ -96,6 +96,13 @@ func (c *Collection) Len() int {
 	return c.tree.Len()
 }
 
+// Changed is the revision of the newest change, for those who keep something that they have made of the entries.
+func (c *Collection) Changed() int64 {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.changed
+}
+
 // Get returns the entry of an object; ok is false when there is none. Namespace is empty for cluster-scoped ones.
 func (c *Collection) Get(namespace, name string) (entry *Entry, ok bool) {
 	return c.get(c.Key(namespace, name))
