@@ -36,6 +36,9 @@ func (a *Agent) Synced(known func(types.UID) bool) {
 // ObjectChanged implements session.Handler.
 func (a *Agent) ObjectChanged(namespace string) { a.pool.ObjectChanged(namespace) }
 
+// VolumeChanged implements session.Handler.
+func (a *Agent) VolumeChanged() { a.folders.look() }
+
 // SetNode implements session.Handler.
 func (a *Agent) SetNode(node *corev1.Node) {
 	a.node.Stored(node)

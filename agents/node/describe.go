@@ -11,6 +11,7 @@ import (
 
 	"karve.dev/karve/agents/node/machine"
 	"karve.dev/karve/agents/node/runtime"
+	"karve.dev/karve/internal/volume"
 )
 
 // Bounds of the Node's list of images, as by a kubelet's defaults.
@@ -28,7 +29,7 @@ func (a *Agent) describe() *corev1.Node {
 	maps.Copy(labels, a.cfg.Labels)
 	capacity := machine.Capacity(a.cfg.DataDir)
 	node := &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: a.cfg.NodeName, Labels: labels},
+		ObjectMeta: metav1.ObjectMeta{Name: a.cfg.NodeName, Labels: labels, Annotations: map[string]string{volume.FoldersAnnotation: volumesDir(a.cfg.DataDir)}},
 		Status: corev1.NodeStatus{
 			Capacity: capacity, Allocatable: capacity.DeepCopy(), Addresses: a.cfg.Addresses, NodeInfo: machine.Info(),
 			DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: int32(a.Port())}},

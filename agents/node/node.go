@@ -37,6 +37,7 @@ import (
 	"karve.dev/karve/agents/node/static"
 	"karve.dev/karve/agents/node/volume"
 	"karve.dev/karve/agents/node/worker"
+	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
 	"karve.dev/karve/internal/client"
 )
 
@@ -107,6 +108,7 @@ type Agent struct {
 	static   *static.Pods
 	metrics  *metrics
 	measures *measures
+	folders  *folderKeeper
 
 	ready     readiness
 	readyOnce sync.Once
@@ -144,6 +146,10 @@ func New(cfg Config) (*Agent, error) {
 			{Type: corev1.NodeInternalIP, Address: machine.Address()}, {Type: corev1.NodeHostName, Address: cfg.NodeName},
 		}
 	}
+	var err error
+	if cfg.DataDir, err = filepath.Abs(cfg.DataDir); err != nil {
+		return nil, fmt.Errorf("find the node's folder: %w", err)
+	}
 	if err := os.MkdirAll(podsDir(cfg.DataDir), 0o755); err != nil {
 		return nil, fmt.Errorf("make the node's folder: %w", err)
 	}
@@ -171,6 +177,10 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a.ready.engine, a.ready.network = errNoContact, errNoCIDR
 	a.pods = report.NewPods(cfg.Conn, cfg.NodeName, a.log)
+	a.folders = &folderKeeper{
+		node: cfg.NodeName, objects: a.objects, folders: foldersOf(cfg.Runtime, volumesDir(cfg.DataDir)),
+		rpc: nodev1.NewVolumeServiceClient(cfg.Conn), log: a.log.Named("folders"), wake: make(chan struct{}, 1),
+	}
 	want := a.describe()
 	a.node = report.NewNode(cfg.Client, want, a.log)
 	a.static = static.New(static.Config{
@@ -184,10 +194,13 @@ func New(cfg Config) (*Agent, error) {
 
 func podsDir(dataDir string) string { return filepath.Join(dataDir, "pods") }
 
+// volumesDir is where the volumes lie that outlive pods.
+func volumesDir(dataDir string) string { return filepath.Join(dataDir, "volumes") }
+
 func (a *Agent) workerConfig(allocatable corev1.ResourceList) worker.Config {
 	cfg := worker.Config{
 		Owner: a.owner, Runtime: a.cfg.Runtime, Network: a.network, Images: a.images, Probes: a.probes,
-		Volumes: volume.New(podsDir(a.cfg.DataDir), a.objects, a.issueToken),
+		Volumes: volume.New(podsDir(a.cfg.DataDir), a.objects, a.issueToken, a.folders.folders),
 		Objects: a.objects, Reporter: a.static, Events: a.cfg.Events, Log: a.log,
 		DNS:         worker.DNS{Servers: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain},
 		Allocatable: allocatable, MinOOMScoreAdj: machine.MinOOMScoreAdj(), SeccompRoot: filepath.Join(a.cfg.DataDir, "seccomp"),
@@ -214,7 +227,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.static.Read(a.pool) // before the API says which pods there are: these are not among them
 	for _, part := range []func(context.Context) error{
 		a.probes.Run, a.pool.Run, a.pods.Run, a.serve,
-		a.keepNode, a.followEngine, a.keepNetwork, a.watchPressure, a.reportImages,
+		a.keepNode, a.followEngine, a.keepNetwork, a.watchPressure, a.reportImages, a.folders.run,
 		func(ctx context.Context) error { return a.static.Run(ctx, a.pool) },
 		func(ctx context.Context) error {
 			return session.Assignments(ctx, a.cfg.Conn, a.cfg.NodeName, a.objects, a, a.log)

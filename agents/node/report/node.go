@@ -28,6 +28,8 @@ type Node struct {
 	mu     sync.Mutex
 	want   *corev1.Node // labels, and the status without conditions' times
 	stored *corev1.Node // nil until it is known
+
+	introduced bool // only Run's goroutine asks
 }
 
 // NewNode returns a keeper of the Node that want describes. Conditions are set by SetCondition.
@@ -123,6 +125,12 @@ func (n *Node) sync(ctx context.Context) error {
 		}
 		n.learn(stored)
 	}
+	if !n.introduced {
+		var err error
+		if stored, err = n.introduce(ctx, stored, want); err != nil {
+			return err
+		}
+	}
 	next := stored.DeepCopy()
 	next.Status = merge(&stored.Status, &want.Status, metav1.Now())
 	if equality.Semantic.DeepEqual(next.Status, stored.Status) {
@@ -130,6 +138,7 @@ func (n *Node) sync(ctx context.Context) error {
 	}
 	err := n.client.UpdateStatus(ctx, next)
 	if apierrors.IsNotFound(err) {
+		n.introduced = false
 		n.mu.Lock()
 		n.stored = nil // somebody deleted the node: it lives, so it is made again
 		n.mu.Unlock()
@@ -166,7 +175,7 @@ func newer(a, b string) bool {
 	return a > b
 }
 
-// register makes the Node, or takes the one that exists and gives it the labels that it lacks.
+// register makes the Node, or takes the one that exists.
 func (n *Node) register(ctx context.Context, want *corev1.Node) (*corev1.Node, error) {
 	node := want.DeepCopy()
 	node.Status = merge(&corev1.NodeStatus{}, &want.Status, metav1.Now())
@@ -187,17 +196,29 @@ func (n *Node) register(ctx context.Context, want *corev1.Node) (*corev1.Node, e
 	if err := n.client.Get(ctx, node, "", want.Name); err != nil {
 		return nil, fmt.Errorf("read the node: %w", err)
 	}
-	before := maps.Clone(node.Labels)
-	if node.Labels == nil {
-		node.Labels = map[string]string{}
+	return node, nil
+}
+
+// introduce gives the Node, once, the labels and annotations that it lacks: it may have been made by an older agent,
+// or by somebody else.
+func (n *Node) introduce(ctx context.Context, stored, want *corev1.Node) (*corev1.Node, error) {
+	next := stored.DeepCopy()
+	if next.Labels == nil {
+		next.Labels = map[string]string{}
 	}
-	maps.Copy(node.Labels, want.Labels)
-	if !maps.Equal(before, node.Labels) {
-		if err := n.client.Update(ctx, node); err != nil {
+	if next.Annotations == nil {
+		next.Annotations = map[string]string{}
+	}
+	maps.Copy(next.Labels, want.Labels)
+	maps.Copy(next.Annotations, want.Annotations)
+	if !maps.Equal(next.Labels, stored.Labels) || !maps.Equal(next.Annotations, stored.Annotations) {
+		if err := n.client.Update(ctx, next); err != nil {
 			return nil, fmt.Errorf("label the node: %w", err)
 		}
+		n.learn(next)
 	}
-	return node, nil
+	n.introduced = true
+	return next, nil
 }
 
 // IsReady says whether a node's Ready condition is True.

@@ -9,8 +9,8 @@ import (
 	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
 )
 
-// Objects are what the control plane has assigned to the node: its pods, the ConfigMaps and Secrets that they use, and
-// the Services that they are told of.
+// Objects are what the control plane has assigned to the node: its pods, the ConfigMaps, Secrets and claims with their
+// volumes that they use, the Services that they are told of, and the volumes that the node keeps.
 // Reading is safe for concurrent use; what is returned must not be changed.
 type Objects struct {
 	mu         sync.RWMutex
@@ -18,6 +18,8 @@ type Objects struct {
 	configMaps map[types.NamespacedName]*corev1.ConfigMap
 	secrets    map[types.NamespacedName]*corev1.Secret
 	services   map[types.NamespacedName]*corev1.Service
+	claims     map[types.NamespacedName]*corev1.PersistentVolumeClaim
+	volumes    map[types.NamespacedName]*corev1.PersistentVolume
 
 	// seen holds what a snapshot has named so far; nil outside of one.
 	seen map[string]bool
@@ -30,6 +32,8 @@ func NewObjects() *Objects {
 		configMaps: map[types.NamespacedName]*corev1.ConfigMap{},
 		secrets:    map[types.NamespacedName]*corev1.Secret{},
 		services:   map[types.NamespacedName]*corev1.Service{},
+		claims:     map[types.NamespacedName]*corev1.PersistentVolumeClaim{},
+		volumes:    map[types.NamespacedName]*corev1.PersistentVolume{},
 	}
 }
 
@@ -99,6 +103,9 @@ var kinds = map[string]struct {
 	"ConfigMap": {(*Objects).setConfigMap, (*Objects).removeConfigMap},
 	"Secret":    {(*Objects).setSecret, (*Objects).removeSecret},
 	"Service":   {(*Objects).setService, (*Objects).removeService},
+
+	"PersistentVolumeClaim": {(*Objects).setClaim, (*Objects).removeClaim},
+	"PersistentVolume":      {(*Objects).setVolume, (*Objects).removeVolume},
 }
 
 func (o *Objects) setPod(name types.NamespacedName, data []byte, handler Handler) error {
@@ -187,21 +194,19 @@ func (o *Objects) complete(handler Handler) {
 		}
 		known[uid] = true
 	}
-	for name := range o.configMaps {
-		if !seen[key("ConfigMap", name)] {
-			delete(o.configMaps, name)
-		}
-	}
-	for name := range o.secrets {
-		if !seen[key("Secret", name)] {
-			delete(o.secrets, name)
-		}
-	}
-	for name := range o.services {
-		if !seen[key("Service", name)] {
-			delete(o.services, name)
-		}
-	}
+	forgetUnseen(seen, "ConfigMap", o.configMaps)
+	forgetUnseen(seen, "Secret", o.secrets)
+	forgetUnseen(seen, "Service", o.services)
+	forgetUnseen(seen, "PersistentVolumeClaim", o.claims)
+	forgetUnseen(seen, "PersistentVolume", o.volumes)
 	o.mu.Unlock()
 	handler.Synced(func(uid types.UID) bool { return known[uid] })
+}
+
+func forgetUnseen[T any](seen map[string]bool, kind string, objects map[types.NamespacedName]T) {
+	for name := range objects {
+		if !seen[key(kind, name)] {
+			delete(objects, name)
+		}
+	}
 }

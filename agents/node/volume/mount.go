@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -35,21 +36,45 @@ func isMounted(dir string) (bool, error) {
 	return self.Dev != parent.Dev, nil
 }
 
-// unmountBelow unmounts everything below a folder, deepest first, so that removing the folder cannot reach into it.
-func unmountBelow(dir string) error {
+// mountPoints returns what is mounted on a folder and below it, in the order in which it was mounted. It asks the kernel
+// and not the folders: a server that does not answer would not let go of who looks at its folder.
+func mountPoints(dir string) ([]string, error) {
+	// The kernel knows no symbolic links.
+	parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find mounts: %w", err)
+	}
+	dir = filepath.Join(parent, filepath.Base(dir))
 	f, err := os.Open("/proc/thread-self/mountinfo")
 	if err != nil {
-		return fmt.Errorf("read mounts: %w", err)
+		return nil, fmt.Errorf("read mounts: %w", err)
 	}
 	defer f.Close()
 	var points []string
-	for lines := bufio.NewScanner(f); lines.Scan(); {
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
 		if len(fields) > 4 {
 			if point := unescape(fields[4]); point == dir || strings.HasPrefix(point, dir+"/") {
 				points = append(points, point)
 			}
 		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("read mounts: %w", err)
+	}
+	return points, nil
+}
+
+// unmountBelow unmounts everything below a folder, the newest first, so that removing the folder cannot reach into it.
+func unmountBelow(dir string) error {
+	points, err := mountPoints(dir)
+	if err != nil {
+		return err
 	}
 	slices.Reverse(points)
 	var errs []error
@@ -58,7 +83,11 @@ func unmountBelow(dir string) error {
 			errs = append(errs, fmt.Errorf("unmount %s: %w", p, err))
 		}
 	}
-	return errors.Join(errs...)
+	left, err := mountPoints(dir)
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("still mounted: %s", strings.Join(left, ", "))
+	}
+	return errors.Join(append(errs, err)...)
 }
 
 // unescape reads mountinfo's octal escapes.

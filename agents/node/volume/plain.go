@@ -63,7 +63,11 @@ var hostPathTypes = map[corev1.HostPathType]struct {
 }
 
 func (m *Manager) hostPath(_ context.Context, r *request) (string, error) {
-	src := r.spec.HostPath
+	return preparePath(r.spec.HostPath)
+}
+
+// preparePath checks a path of the host, and makes what may be made there.
+func preparePath(src *corev1.HostPathVolumeSource) (string, error) {
 	path := filepath.Clean(src.Path)
 	kind := corev1.HostPathUnset
 	if src.Type != nil {

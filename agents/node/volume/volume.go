@@ -20,6 +20,8 @@ import (
 type Objects interface {
 	ConfigMap(namespace, name string) *corev1.ConfigMap
 	Secret(namespace, name string) *corev1.Secret
+	Claim(namespace, name string) *corev1.PersistentVolumeClaim
+	Volume(name string) *corev1.PersistentVolume
 }
 
 // Tokens issues a service-account token for a pod.
@@ -30,19 +32,22 @@ type Manager struct {
 	root    string // empty: nothing is written
 	objects Objects
 	tokens  *tokenCache
+	folders *Folders
 }
 
 // NewPretending returns a manager that writes nothing, for containers that are only pretended.
 func NewPretending() *Manager { return &Manager{tokens: newTokenCache(nil)} }
 
-// New returns a manager that keeps volumes below root.
-func New(root string, objects Objects, tokens Tokens) *Manager {
-	return &Manager{root: root, objects: objects, tokens: newTokenCache(tokens)}
+// New returns a manager that keeps pods' volumes below root, and finds the volumes that the node keeps in folders.
+func New(root string, objects Objects, tokens Tokens, folders *Folders) *Manager {
+	return &Manager{root: root, objects: objects, tokens: newTokenCache(tokens), folders: folders}
 }
 
 // Prepared is where a pod's volumes are on the host.
 type Prepared struct {
 	Paths map[string]string
+	// ReadOnly are the volumes that no container may write to, Devices those that are block devices.
+	ReadOnly, Devices map[string]bool
 	// Refresh is when a token needs renewal; zero for never.
 	Refresh time.Time
 }
@@ -54,6 +59,8 @@ type request struct {
 	spec  *corev1.Volume
 	dir   string
 	out   *Prepared
+	// readOnly and block are what the volume turns out to be.
+	readOnly, block bool
 }
 
 // kinds is every supported kind of volume: which one a specification is, and how it is prepared.
@@ -67,22 +74,25 @@ var kinds = []struct {
 	{func(v *corev1.VolumeSource) bool { return v.Secret != nil }, (*Manager).secret},
 	{func(v *corev1.VolumeSource) bool { return v.DownwardAPI != nil }, (*Manager).downwardAPI},
 	{func(v *corev1.VolumeSource) bool { return v.Projected != nil }, (*Manager).projected},
+	{func(v *corev1.VolumeSource) bool { return v.PersistentVolumeClaim != nil || v.Ephemeral != nil }, (*Manager).claim},
+	{func(v *corev1.VolumeSource) bool { return v.NFS != nil }, (*Manager).nfs},
 }
 
 // Prepare makes all volumes of a pod, or refreshes them.
 func (m *Manager) Prepare(ctx context.Context, pod *corev1.Pod, facts *podfield.Facts) (*Prepared, error) {
-	out := &Prepared{Paths: map[string]string{}}
+	out := &Prepared{Paths: map[string]string{}, ReadOnly: map[string]bool{}, Devices: map[string]bool{}}
 	for i := range pod.Spec.Volumes {
 		spec := &pod.Spec.Volumes[i]
 		if m.root == "" {
 			out.Paths[spec.Name] = "/"
 			continue
 		}
-		path, err := m.prepare(ctx, &request{pod: pod, facts: facts, spec: spec, dir: filepath.Join(m.podDir(string(pod.UID)), "volumes", spec.Name), out: out})
+		r := &request{pod: pod, facts: facts, spec: spec, dir: filepath.Join(m.podDir(string(pod.UID)), "volumes", spec.Name), out: out}
+		path, err := m.prepare(ctx, r)
 		if err != nil {
 			return nil, fmt.Errorf("MountVolume.SetUp failed for volume %q : %w", spec.Name, err)
 		}
-		out.Paths[spec.Name] = path
+		out.Paths[spec.Name], out.ReadOnly[spec.Name], out.Devices[spec.Name] = path, r.readOnly, r.block
 	}
 	return out, nil
 }

@@ -25,7 +25,9 @@ func (o objects) ConfigMap(_, name string) *corev1.ConfigMap {
 	return nil
 }
 
-func (o objects) Secret(string, string) *corev1.Secret { return nil }
+func (o objects) Secret(string, string) *corev1.Secret               { return nil }
+func (o objects) Claim(string, string) *corev1.PersistentVolumeClaim { return nil }
+func (o objects) Volume(string) *corev1.PersistentVolume             { return nil }
 
 func testPod(source corev1.VolumeSource) *corev1.Pod {
 	return &corev1.Pod{
@@ -57,7 +59,7 @@ func names(t *testing.T, dir string) (visible []string) {
 
 func TestContentIsSwappedAsAWhole(t *testing.T) {
 	have := objects{"cm": {"a": "1", "b": "1"}}
-	m := New(t.TempDir(), have, nil)
+	m := New(t.TempDir(), have, nil, nil)
 	pod := testPod(fromConfigMap("cm"))
 	prepare := func() string {
 		out, err := m.Prepare(context.Background(), pod, &podfield.Facts{})
@@ -88,7 +90,7 @@ func TestContentIsSwappedAsAWhole(t *testing.T) {
 }
 
 func TestItemsAndWhatIsMissing(t *testing.T) {
-	m := New(t.TempDir(), objects{"cm": {"a": "1"}}, nil)
+	m := New(t.TempDir(), objects{"cm": {"a": "1"}}, nil, nil)
 	mode := int32(0o400)
 	pod := testPod(fromConfigMap("cm", corev1.KeyToPath{Key: "a", Path: "deep/er/file", Mode: &mode}))
 	out, err := m.Prepare(context.Background(), pod, &podfield.Facts{})
@@ -142,7 +144,7 @@ func TestSubPathStaysInItsVolume(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o600))
 	require.NoError(t, os.Symlink(outside, filepath.Join(volume, "escape")))
 	require.NoError(t, os.WriteFile(filepath.Join(volume, "file"), []byte("mine"), 0o600))
-	m := New(t.TempDir(), nil, nil)
+	m := New(t.TempDir(), nil, nil, nil)
 	defer func() { require.NoError(t, m.Teardown("uid")) }()
 	for _, path := range []string{"escape", "escape/secret", "../" + filepath.Base(outside)} {
 		_, err := m.SubPath("uid", "c", 0, volume, path)

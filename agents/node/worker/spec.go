@@ -40,6 +40,9 @@ func (s *starting) spec(ctx context.Context, img runtime.Image, sandbox string) 
 	if err := s.secure(&spec, img); err != nil {
 		return spec, err
 	}
+	if spec.Devices, err = s.devices(); err != nil {
+		return spec, err
+	}
 	spec.Mounts, err = s.mounts(env)
 	return spec, err
 }
@@ -104,15 +107,16 @@ func (w *worker) prepareVolumes(ctx context.Context, again bool) error {
 
 // mounts binds the pod's volumes and the agent's own files into the container.
 func (s *starting) mounts(env *environment) ([]runtime.Mount, error) {
-	s.worker.mu.Lock()
-	paths := s.prepared.Paths
-	s.worker.mu.Unlock()
+	prepared := s.volumes()
 	taken := map[string]bool{}
 	var out []runtime.Mount
 	for i, m := range s.c.VolumeMounts {
-		source, ok := paths[m.Name]
-		if !ok {
+		source, ok := prepared.Paths[m.Name]
+		switch {
+		case !ok:
 			return nil, fmt.Errorf("volume %q is not one of the pod's", m.Name)
+		case prepared.Devices[m.Name]:
+			return nil, fmt.Errorf("volume %q has volumeMode Block, but is specified in volumeMounts", m.Name)
 		}
 		sub := m.SubPath
 		if m.SubPathExpr != "" {
@@ -129,7 +133,7 @@ func (s *starting) mounts(env *environment) ([]runtime.Mount, error) {
 			target = "/" + target
 		}
 		taken[target] = true
-		out = append(out, runtime.Mount{Source: source, Target: target, ReadOnly: m.ReadOnly, Propagation: propagation(m.MountPropagation)})
+		out = append(out, runtime.Mount{Source: source, Target: target, ReadOnly: m.ReadOnly || prepared.ReadOnly[m.Name], Propagation: propagation(m.MountPropagation)})
 	}
 	own, err := s.ownFiles()
 	if err != nil {
