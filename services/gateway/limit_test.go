@@ -3,8 +3,6 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -14,74 +12,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
-
-// pair returns the two ends of a loopback connection, the first as a gateway accepts it.
-func pair(t *testing.T) (ours, theirs net.Conn) {
-	t.Helper()
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer lis.Close()
-	theirs, err = net.Dial("tcp", lis.Addr().String())
-	require.NoError(t, err)
-	ours, err = batchListener{lis}.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { theirs.Close(); ours.Close() })
-	return ours, theirs
-}
-
-func TestBatchesArriveWholeAndInOrder(t *testing.T) {
-	ours, theirs := pair(t)
-	var want bytes.Buffer
-	go func() {
-		for i := range 5000 {
-			_, _ = ours.Write(bytes.Repeat([]byte{byte(i)}, i%700))
-		}
-		_ = ours.Close()
-	}()
-	for i := range 5000 {
-		want.Write(bytes.Repeat([]byte{byte(i)}, i%700))
-	}
-	got, err := io.ReadAll(theirs)
-	require.NoError(t, err, "what was written before the close still arrives")
-	require.True(t, bytes.Equal(want.Bytes(), got))
-}
-
-func TestAWriteLargerThanTheBuffersArrivesWhole(t *testing.T) {
-	ours, theirs := pair(t)
-	want := make([]byte, 3*maxPending+maxPending/2)
-	for i := range want {
-		want[i] = byte(i / 251)
-	}
-	wrote := make(chan int, 1)
-	go func() {
-		n, _ := ours.Write(want)
-		wrote <- n
-		_ = ours.Close()
-	}()
-	got, err := io.ReadAll(theirs)
-	require.NoError(t, err)
-	require.Equal(t, len(want), <-wrote)
-	require.True(t, bytes.Equal(want, got))
-}
-
-func TestWritersWaitForAClientThatIsFarBehindAndFailWhenItLeaves(t *testing.T) {
-	ours, theirs := pair(t)
-	failed := make(chan error, 1)
-	go func() {
-		for {
-			if _, err := ours.Write(make([]byte, 64<<10)); err != nil {
-				failed <- err
-				return
-			}
-		}
-	}()
-	_, err := io.ReadFull(theirs, make([]byte, 1<<20))
-	require.NoError(t, err)
-	theirs.Close()
-	require.Error(t, <-failed)
-	_, err = ours.Write([]byte("x"))
-	require.Error(t, err)
-}
 
 func TestLimiterQueuesABurstAndRefusesTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"karve.dev/karve/services/gateway/h2"
 )
 
 const (
@@ -20,6 +22,8 @@ const (
 	drainTimeout = 2 * time.Second
 	// flushTimeout lets the answers of finished requests reach the connection.
 	flushTimeout = 100 * time.Millisecond
+	// writeTimeout cuts a connection whose client takes no byte for so long.
+	writeTimeout = time.Minute
 )
 
 func (g *Gateway) serveHTTP(ctx context.Context, listeners []net.Listener) error {
@@ -30,18 +34,26 @@ func (g *Gateway) serveHTTP(ctx context.Context, listeners []net.Listener) error
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          zap.NewStdLog(g.log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))),
 		ConnContext:       g.credentials.connContext,
-		HTTP2: &http.HTTP2Config{
-			// client-go multiplexes all its watches over one connection.
-			MaxConcurrentStreams: 2000,
-			// A body is at most a few megabytes: small windows bound what a client may have on its way.
-			MaxReceiveBufferPerConnection: 1 << 20,
-			MaxReceiveBufferPerStream:     256 << 10,
-			SendPingTimeout:               30 * time.Second,
-		},
 	}
+	second := &h2.Server{
+		// client-go multiplexes all its watches over one connection.
+		MaxStreams: 2000, MaxHeaderBytes: maxHeaderBytes,
+		// A body is at most a few megabytes: small windows bound what a client may have on its way.
+		ConnWindow: 1 << 20, StreamWindow: 256 << 10,
+		IdleTimeout: idleTimeout, PingAfter: 30 * time.Second, PingTimeout: 15 * time.Second, WriteTimeout: writeTimeout,
+		ErrorLog: srv.ErrorLog,
+	}
+	srv.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){"h2": func(_ *http.Server, c *tls.Conn, h http.Handler) {
+		base := context.Background()
+		if b, ok := h.(interface{ BaseContext() context.Context }); ok {
+			base = b.BaseContext() // with what ConnContext has put there
+		}
+		second.Serve(base, c, h)
+	}}
+	srv.RegisterOnShutdown(second.Shutdown)
 	failed := make(chan error, len(listeners))
 	for _, lis := range listeners {
-		secured := tls.NewListener(batchListener{lis}, g.tlsConfig())
+		secured := tls.NewListener(corkedListener{lis}, g.tlsConfig())
 		go func() { failed <- fmt.Errorf("serve HTTPS on %s: %w", lis.Addr(), srv.Serve(secured)) }()
 	}
 	ended := 0
@@ -58,6 +70,17 @@ func (g *Gateway) serveHTTP(ctx context.Context, listeners []net.Listener) error
 		}
 	}
 	return err
+}
+
+// corkedListener hands out connections that gather TLS records.
+type corkedListener struct{ net.Listener }
+
+func (l corkedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &h2.Corked{Conn: c, Timeout: writeTimeout}, nil
 }
 
 // shutdown ends watches and streams, waits for the other requests and closes what is left. Idle HTTP/2 connections are
