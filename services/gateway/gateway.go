@@ -22,7 +22,6 @@ import (
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	systemv1 "karve.dev/karve/gen/go/karve/system/v1"
 	"karve.dev/karve/internal/version"
-	"karve.dev/karve/services/gateway/proxy"
 	"karve.dev/karve/services/gateway/stream"
 )
 
@@ -59,7 +58,6 @@ type Gateway struct {
 	discovery apiv1.DiscoveryServiceClient
 	system    systemv1.SystemServiceClient
 	streams   *stream.Server
-	proxy     *proxy.Proxy
 
 	kinds       *kinds
 	metrics     *metrics
@@ -103,7 +101,6 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g.drained, g.drain = context.WithCancel(context.Background())
 	g.streams = stream.New(agentv1.NewPodAccessServiceClient(cfg.API), g.log)
-	g.proxy = proxy.New(apiv1.NewTunnelServiceClient(cfg.API), g.failProxied, g.log)
 	return g, nil
 }
 
