@@ -23,6 +23,7 @@ import (
 	"karve.dev/karve/services/api/alloc"
 	"karve.dev/karve/services/api/audit"
 	"karve.dev/karve/services/api/authn"
+	"karve.dev/karve/services/api/authn/oidc"
 	"karve.dev/karve/services/api/authz"
 	"karve.dev/karve/services/api/encryption"
 	"karve.dev/karve/services/api/extension"
@@ -50,6 +51,8 @@ type Server struct {
 	extension *extension.Extensions
 	intercept *server.Interceptors
 	health    *health.Server
+	// anonymous says what callers without credentials may ask for; nil: whatever they have the right to.
+	anonymous func(path string) bool
 	ready     chan struct{}
 }
 
@@ -71,7 +74,9 @@ func New(config Config) (*Server, error) {
 	s.cache = watch.New(watch.Config{Store: config.Store, Log: config.Log})
 	objects := &objects{s}
 	s.authz = authz.New(authz.Config{Pods: objects})
-	s.authn = authn.New(authn.Config{Tokens: config.Tokens, Objects: objects, Log: config.Log})
+	if err := s.newAuthenticator(objects); err != nil {
+		return nil, err
+	}
 	if err := s.newResources(); err != nil {
 		return nil, err
 	}
@@ -100,6 +105,32 @@ func (s *Server) newAudit() (err error) {
 	return err
 }
 
+// newAuthenticator makes what names callers.
+func (s *Server) newAuthenticator(objects *objects) error {
+	config := authn.Config{Tokens: s.config.Tokens, Objects: objects, Log: s.config.Log}
+	if s.config.OIDC != nil {
+		outside := *s.config.OIDC
+		outside.Log = s.config.Log
+		if s.config.Tokens != nil {
+			own, err := s.config.Tokens()
+			if err != nil {
+				return err
+			}
+			outside.OwnIssuers = []string{own.Issuer()}
+		}
+		issuers, err := oidc.New(outside)
+		if err != nil {
+			return err
+		}
+		config.Issuers, s.anonymous = issuers, issuers.Anonymous
+	}
+	if s.config.NoAnonymous {
+		s.anonymous = func(string) bool { return false }
+	}
+	s.authn = authn.New(config)
+	return nil
+}
+
 // newResources makes the request chain.
 func (s *Server) newResources() error {
 	allocator, err := alloc.New(alloc.Config{
@@ -116,7 +147,7 @@ func (s *Server) newResources() error {
 		Hooks:     map[schema.GroupKind]server.Hook{{Kind: "Service"}: allocator},
 		Ledger:    s.quotas,
 		Fields:    &managedfields.Tracker{Schema: extension.Types},
-		Tokens:    s.config.Tokens, ReviewToken: s.authn.ReviewToken, RulesFor: s.authz.RulesFor, Log: s.config.Log,
+		Tokens:    s.config.Tokens, ReviewToken: s.authn.ReviewToken, RulesFor: s.authz.RulesFor, Anonymous: s.anonymous, Log: s.config.Log,
 	})
 	return err
 }

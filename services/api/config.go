@@ -10,6 +10,7 @@ import (
 	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/services/api/alloc"
 	"karve.dev/karve/services/api/audit"
+	"karve.dev/karve/services/api/authn/oidc"
 	"karve.dev/karve/services/api/registry"
 	"karve.dev/karve/services/api/server"
 	"karve.dev/karve/services/api/store"
@@ -42,6 +43,10 @@ type Config struct {
 	OpenAPI server.OpenAPI
 	// Nodes reaches the nodes' agents, for logs and exec; nil answers that none can be reached.
 	Nodes server.NodeDialer
+	// OIDC says which other issuers' tokens are good here, and whether anybody may call without a name; nil for none.
+	OIDC *oidc.Config
+	// NoAnonymous refuses callers without credentials.
+	NoAnonymous bool
 	// Audit says what is recorded of the calls, and where; nil: nothing.
 	Audit *audit.Config
 	// Metrics takes the service's metrics, Gatherer is what SystemService shows; nil for none.

@@ -12,7 +12,6 @@ import (
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	systemv1 "karve.dev/karve/gen/go/karve/system/v1"
 	"karve.dev/karve/internal/identity"
-	"karve.dev/karve/services/api/authz"
 )
 
 // Metadata keys by which the gateway tells of the HTTP request that a call is made for. All but the first are believed
@@ -83,26 +82,4 @@ func (r *Record) pathOnly() string {
 		return path
 	}
 	return r.method
-}
-
-// uriOf returns the path that the same request would have over HTTP.
-func uriOf(a authz.Attributes) string {
-	if a.Path != "" {
-		return a.Path
-	}
-	var b strings.Builder
-	if a.Group == "" {
-		b.WriteString("/api/" + a.Version)
-	} else {
-		b.WriteString("/apis/" + a.Group + "/" + a.Version)
-	}
-	if a.Namespace != "" && a.Resource != "namespaces" {
-		b.WriteString("/namespaces/" + a.Namespace)
-	}
-	for _, part := range []string{a.Resource, a.Name, a.Subresource} {
-		if part != "" {
-			b.WriteString("/" + part)
-		}
-	}
-	return b.String()
 }

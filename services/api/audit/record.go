@@ -93,7 +93,7 @@ func (r *Record) asks(attrs authz.Attributes) {
 	r.ruled = true
 	r.event.Verb = attrs.Verb
 	if r.event.RequestURI == "" {
-		r.event.RequestURI = uriOf(attrs)
+		r.event.RequestURI = attrs.URI()
 	}
 	if attrs.Path == "" {
 		r.event.ObjectRef = &auditv1.ObjectReference{

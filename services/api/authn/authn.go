@@ -34,6 +34,12 @@ type Objects interface {
 	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
 }
 
+// Issuers verify the tokens of others; *oidc.Authenticator does.
+type Issuers interface {
+	// Authenticate returns whom a token stands for and when it ends.
+	Authenticate(ctx context.Context, token string) (u identity.User, expires time.Time, err error)
+}
+
 // Config of an Authenticator.
 type Config struct {
 	// Tokens returns what verifies service-account tokens; identity.Cluster's method of that name does.
@@ -41,6 +47,8 @@ type Config struct {
 	// Audiences are what tokens for the API must name one of; empty means the tokens' issuer.
 	Audiences []string
 	Objects   Objects
+	// Issuers are asked about tokens that are not the cluster's own; nil for none.
+	Issuers Issuers
 	// Log gets the reasons for which credentials were refused, which callers are not told. Nil for none.
 	Log *zap.Logger
 }

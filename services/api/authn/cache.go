@@ -17,6 +17,8 @@ type verifiedToken struct {
 	user   identity.User
 	// own: the API is one of the token's audiences.
 	own bool
+	// outside: another issuer made the token, and all of claims is when to ask that one again.
+	outside bool
 }
 
 // tokenCache remembers verified tokens by their hash. When it is full, any entry goes: Go's map order is random

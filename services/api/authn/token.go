@@ -19,9 +19,12 @@ func (a *Authenticator) authenticateToken(ctx context.Context, token string) (id
 	if id, secret, ok := splitBootstrap(token); ok {
 		return a.bootstrapUser(ctx, id, secret)
 	}
-	verified, err := a.verify(token)
+	verified, err := a.verify(ctx, token)
 	if err != nil {
 		return identity.User{}, err
+	}
+	if verified.outside {
+		return verified.user, nil
 	}
 	if !verified.own {
 		return identity.User{}, fmt.Errorf("the token is for the audiences %q", verified.claims.Audiences)
@@ -33,11 +36,37 @@ func (a *Authenticator) authenticateToken(ctx context.Context, token string) (id
 }
 
 // verify checks what does not change while a token lives, once per token.
-func (a *Authenticator) verify(token string) (*verifiedToken, error) {
+func (a *Authenticator) verify(ctx context.Context, token string) (*verifiedToken, error) {
 	key := sha256.Sum256([]byte(token))
 	if found := a.cache.get(key, time.Now()); found != nil {
 		return found, nil
 	}
+	made, err := a.verifyOwn(token)
+	if errors.Is(err, identity.ErrNotOurs) && a.config.Issuers != nil {
+		made, err = a.verifyOutside(ctx, token)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.cache.put(key, made)
+	return made, nil
+}
+
+// outsideLife is how long the word of another issuer's token is remembered: its rules may change.
+const outsideLife = 10 * time.Second
+
+func (a *Authenticator) verifyOutside(ctx context.Context, token string) (*verifiedToken, error) {
+	u, expires, err := a.config.Issuers.Authenticate(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	if soon := time.Now().Add(outsideLife); soon.Before(expires) {
+		expires = soon
+	}
+	return &verifiedToken{outside: true, user: withAuthenticated(u), claims: identity.Claims{Expires: expires}}, nil
+}
+
+func (a *Authenticator) verifyOwn(token string) (*verifiedToken, error) {
 	if a.config.Tokens == nil {
 		return nil, identity.ErrNotOurs
 	}
@@ -49,9 +78,7 @@ func (a *Authenticator) verify(token string) (*verifiedToken, error) {
 	if err != nil {
 		return nil, err
 	}
-	made := &verifiedToken{claims: claims, user: withAuthenticated(claims.User()), own: len(intersect(claims.Audiences, a.audiences(tokens))) > 0}
-	a.cache.put(key, made)
-	return made, nil
+	return &verifiedToken{claims: claims, user: withAuthenticated(claims.User()), own: len(intersect(claims.Audiences, a.audiences(tokens))) > 0}, nil
 }
 
 func (a *Authenticator) audiences(tokens *identity.Tokens) []string {
@@ -99,29 +126,58 @@ var ErrAudience = errors.New("token audiences do not match")
 // ReviewToken answers a TokenReview: whom the token stands for and which of the audiences it is good for (the API's
 // own where none are given). A bad token is an error whose text may be shown.
 func (a *Authenticator) ReviewToken(ctx context.Context, token string, audiences []string) (identity.User, []string, error) {
-	if id, secret, ok := splitBootstrap(token); ok {
-		u, err := a.bootstrapUser(ctx, id, secret)
-		return u, audiences, err
-	}
-	verified, err := a.verify(token)
+	own, err := a.ownAudiences()
 	if err != nil {
 		return identity.User{}, nil, err
 	}
 	if len(audiences) == 0 {
-		tokens, err := a.config.Tokens()
-		if err != nil {
-			return identity.User{}, nil, err
-		}
-		audiences = a.audiences(tokens)
+		audiences = own
 	}
-	good := intersect(audiences, verified.claims.Audiences)
+	// Tokens that name no audience of theirs are for the API.
+	good := intersect(audiences, own)
+	u, claims, err := a.reviewed(ctx, token)
+	if err != nil {
+		return identity.User{}, nil, err
+	}
+	if claims != nil {
+		good = intersect(audiences, claims.Audiences)
+	}
 	if len(good) == 0 {
 		return identity.User{}, nil, ErrAudience
 	}
-	if err := a.checkBound(ctx, &verified.claims); err != nil {
-		return identity.User{}, nil, err
+	if claims != nil {
+		if err := a.checkBound(ctx, claims); err != nil {
+			return identity.User{}, nil, err
+		}
 	}
-	return verified.user, good, nil
+	return u, good, nil
+}
+
+// reviewed verifies a token of any kind; claims is nil where the API is its only audience.
+func (a *Authenticator) reviewed(ctx context.Context, token string) (identity.User, *identity.Claims, error) {
+	if id, secret, ok := splitBootstrap(token); ok {
+		u, err := a.bootstrapUser(ctx, id, secret)
+		return u, nil, err
+	}
+	verified, err := a.verify(ctx, token)
+	switch {
+	case err != nil:
+		return identity.User{}, nil, err
+	case verified.outside:
+		return verified.user, nil, nil
+	}
+	return verified.user, &verified.claims, nil
+}
+
+func (a *Authenticator) ownAudiences() ([]string, error) {
+	if a.config.Tokens == nil {
+		return a.config.Audiences, nil
+	}
+	tokens, err := a.config.Tokens()
+	if err != nil {
+		return nil, err
+	}
+	return a.audiences(tokens), nil
 }
 
 func intersect(a, b []string) []string {

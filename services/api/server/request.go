@@ -69,6 +69,9 @@ func (s *Server) authorize(ctx context.Context, attrs authz.Attributes) error {
 	allowed, reason, err := s.config.Authorizer.Authorize(ctx, attrs)
 	if record != nil {
 		record.Decided(allowed, s.explain(attrs, allowed, reason))
+	if s.config.Anonymous != nil && attrs.User.Name == identity.UserAnonymous && !s.config.Anonymous(attrs.URI()) {
+		return apierrors.NewUnauthorized("Unauthorized")
+	}
 	}
 	if err != nil {
 		return apierrors.NewInternalError(fmt.Errorf("authorize: %w", err))

@@ -77,6 +77,8 @@ type Config struct {
 	RulesFor    func(user identity.User, namespace string) authorizationv1.SubjectRulesReviewStatus
 	Log         *zap.Logger
 }
+	// Anonymous says whether callers without credentials may ask for a path; nil: they may, within their rights.
+	Anonymous func(path string) bool
 
 // Server answers requests. It is safe for concurrent use.
 type Server struct {
