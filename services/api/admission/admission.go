@@ -5,6 +5,7 @@ package admission
 import (
 	"context"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -51,7 +52,10 @@ type Attributes struct {
 	Warn     func(text string)
 	Annotate func(key, value string)
 
-	round Round
+	round     Round
+	// namespace and account are what the write is about besides, once somebody has read them.
+	namespace *corev1.Namespace
+	account   *corev1.ServiceAccount
 }
 
 // Round tells the mutating plugins that they are asked a second time, because one of them changed what the others had
@@ -155,15 +159,23 @@ func (c Chain) Validate(ctx context.Context, a *Attributes) error {
 	return nil
 }
 
-// Default returns the plugins of a cluster. What the cluster's users have set up (policies, then webhooks) has its say on
-// what the built-in plugins have completed.
+// Default returns the plugins of a cluster, in Kubernetes' order. What the cluster's users have set up (policies, then
+// webhooks) has its say on what the built-in plugins have completed. Quotas come last of all: they are charged with the
+// commit.
 func Default(r Reader, dynamic ...Plugin) Chain {
 	return append(Chain{
 		namespaceLifecycle{r},
-		taintNewNodes{},
+		limitRanges{r},
 		serviceAccount{r},
-		defaultTolerations{},
+		taintNewNodes{},
+		podSecurity{r},
 		priority{r},
+		defaultTolerations{},
+		defaultClasses{r},
+		inUseProtection{},
+		claimGrowth{r},
+		runtimeClass{r},
 		requester{},
+		topologyLabels{r},
 	}, dynamic...)
 }

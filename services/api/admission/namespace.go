@@ -25,11 +25,11 @@ func (p namespaceLifecycle) Admit(ctx context.Context, a *Attributes) error {
 	if a.Operation != Create || !a.Kind.Namespaced || reviews[a.Kind.Group] {
 		return nil
 	}
-	obj, err := p.Read(ctx, gvkNamespace, "", a.Namespace)
+	ns, err := a.ReadNamespace(ctx, p.Reader)
 	if err != nil {
 		return err
 	}
-	if obj.GetDeletionTimestamp() == nil && obj.(*corev1.Namespace).Status.Phase != corev1.NamespaceTerminating {
+	if ns.DeletionTimestamp == nil && ns.Status.Phase != corev1.NamespaceTerminating {
 		return nil
 	}
 	refused := apierrors.NewForbidden(a.GroupResource(), a.Name, fmt.Errorf("unable to create new content in namespace %s because it is being terminated", a.Namespace))

@@ -26,14 +26,37 @@ var SystemPriorities = []struct {
 // priority works out the number that a pod's priority class stands for.
 type priority struct{ Reader }
 
+var _ Validator = priority{}
+
+// Admit implements Plugin.
 func (p priority) Admit(ctx context.Context, a *Attributes) error {
-	if a.Operation != Create || !a.Is("", "Pod") {
+	if a.Object == nil || !a.Is("", "Pod") {
 		return nil
 	}
 	pod := a.Object.(*corev1.Pod)
+	switch a.Operation {
+	case Update:
+		keepPriority(pod, a.Old.(*corev1.Pod))
+	case Create:
+		return p.setPriority(ctx, a, pod)
+	}
+	return nil
+}
+
+// keepPriority gives a pod back what a client has left out that does not know it.
+func keepPriority(pod, old *corev1.Pod) {
+	if pod.Spec.Priority == nil {
+		pod.Spec.Priority = old.Spec.Priority
+	}
+	if pod.Spec.PreemptionPolicy == nil {
+		pod.Spec.PreemptionPolicy = old.Spec.PreemptionPolicy
+	}
+}
+
+func (p priority) setPriority(ctx context.Context, a *Attributes, pod *corev1.Pod) error {
 	class, err := p.class(ctx, pod.Spec.PriorityClassName)
 	if err != nil {
-		return apierrors.NewForbidden(a.GroupResource(), a.Name, err)
+		return a.forbidden(err)
 	}
 	value, policy := int32(0), corev1.PreemptLowerPriority
 	if class != nil {
@@ -42,14 +65,30 @@ func (p priority) Admit(ctx context.Context, a *Attributes) error {
 			policy = *class.PreemptionPolicy
 		}
 	}
-	if pod.Spec.Priority != nil && *pod.Spec.Priority != value {
-		return apierrors.NewForbidden(a.GroupResource(), a.Name, fmt.Errorf("the integer value of priority (%d) must not be provided in pod spec; priority admission controller computed %d from the given PriorityClass name", *pod.Spec.Priority, value))
+	if said := pod.Spec.Priority; said != nil && *said != value {
+		return a.forbidden(fmt.Errorf("the integer value of priority (%d) must not be provided in pod spec; priority admission controller computed %d from the given PriorityClass name", *said, value))
 	}
-	pod.Spec.Priority = &value
-	if pod.Spec.PreemptionPolicy == nil {
-		pod.Spec.PreemptionPolicy = &policy
+	if said := pod.Spec.PreemptionPolicy; said != nil && *said != policy {
+		return a.forbidden(fmt.Errorf("the string value of PreemptionPolicy (%s) must not be provided in pod spec; priority admission controller computed %s from the given PriorityClass name", *said, policy))
 	}
+	pod.Spec.Priority, pod.Spec.PreemptionPolicy = &value, &policy
 	return nil
+}
+
+// Validate implements Validator: only one class is the default.
+func (p priority) Validate(ctx context.Context, a *Attributes) error {
+	if a.Operation != Create && a.Operation != Update || !a.Is(schedulingv1.GroupName, "PriorityClass") {
+		return nil
+	}
+	class := a.Object.(*schedulingv1.PriorityClass)
+	if !class.GlobalDefault {
+		return nil
+	}
+	other, err := p.globalDefault(ctx)
+	if err != nil || other == nil || a.Operation == Update && other.Name == class.Name {
+		return err
+	}
+	return a.forbidden(fmt.Errorf("PriorityClass %v is already marked as default. Only one default can exist", other.Name))
 }
 
 // class returns the class with the name, or the global default, which may be nil.

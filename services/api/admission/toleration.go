@@ -13,7 +13,7 @@ const evictAfter int64 = 300
 type defaultTolerations struct{}
 
 func (defaultTolerations) Admit(_ context.Context, a *Attributes) error {
-	if a.Operation != Create || !a.Is("", "Pod") {
+	if a.Operation == Delete || a.Object == nil || !a.Is("", "Pod") {
 		return nil
 	}
 	pod := a.Object.(*corev1.Pod)

@@ -36,6 +36,7 @@ func (s *Server) bind(ctx context.Context, r *request, req *apiv1.CreateRequest)
 	if err := s.admitPart(ctx, r, admission.Create, gvkBinding, binding, nil, req.GetOptions().GetDryRun()); err != nil {
 		return nil, err
 	}
+	s.labelPlace(binding)
 	_, err = s.modify(ctx, r, req.GetOptions().GetDryRun(), func(old registry.Object) (Outcome, error) {
 		pod := old.(*corev1.Pod)
 		if err := assign(pod, binding, metav1.NewTime(r.now).Rfc3339Copy()); err != nil {
@@ -47,6 +48,24 @@ func (s *Server) bind(ctx context.Context, r *request, req *apiv1.CreateRequest)
 		return nil, err
 	}
 	return r.done(req.GetAs())
+}
+
+// labelPlace adds to a binding's labels, which the pod gets, where its node is.
+func (s *Server) labelPlace(b *corev1.Binding) {
+	nodes := s.Collection(corev1.SchemeGroupVersion.WithKind("Node"))
+	if nodes == nil {
+		return
+	}
+	node, ok := nodes.Get("", b.Target.Name)
+	if !ok {
+		return
+	}
+	labels := node.Labels()
+	for _, key := range admission.TopologyLabels {
+		if labels.Has(key) {
+			metav1.SetMetaDataLabel(&b.ObjectMeta, key, labels.Get(key))
+		}
+	}
 }
 
 func checkBinding(b *corev1.Binding, name string) error {

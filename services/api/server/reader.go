@@ -4,6 +4,7 @@ import (
 	"context"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"karve.dev/karve/services/api/admission"
@@ -58,4 +59,37 @@ func (s *Server) Collection(gvk schema.GroupVersionKind) *watch.Collection {
 		return nil
 	}
 	return sv.collection
+}
+
+var _ admission.Awaiter = (*Server)(nil)
+
+// Await implements admission.Awaiter.
+func (s *Server) Await(ctx context.Context, gvk schema.GroupVersionKind, namespace, name string) (registry.Object, error) {
+	sv, ok := s.lookup(gvk)
+	if !ok || sv.collection == nil {
+		return nil, apierrors.NewNotFound(schema.GroupResource{Group: gvk.Group, Resource: gvk.Kind}, name)
+	}
+	w, err := sv.collection.Watch(ctx, watch.WatchOptions{
+		Namespace: namespace, SendInitial: true,
+		Predicate: watch.Predicate{Fields: fields.OneTermEqualSelector("metadata.name", name)},
+	})
+	if err != nil {
+		return nil, s.cacheError(err)
+	}
+	defer w.Stop()
+	for {
+		events, err := w.Next(ctx)
+		if ctx.Err() != nil {
+			return nil, apierrors.NewNotFound(schema.GroupResource{Group: gvk.Group, Resource: sv.Kind.Resource}, name)
+		}
+		if err != nil {
+			return nil, s.cacheError(err)
+		}
+		for _, ev := range events {
+			if ev.Type == watch.Added || ev.Type == watch.Modified {
+				it := entryItem(ev.Entry)
+				return it.object(sv.Kind)
+			}
+		}
+	}
 }
