@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -103,10 +104,15 @@ func newPatch(req *apiv1.PatchRequest, empty func() registry.Object) (patchFunc,
 // maxPatchOps bounds a JSON patch, as Kubernetes does.
 const maxPatchOps = 10000
 
+func init() {
+	// A patch may copy a large value again and again; Kubernetes bounds that, too.
+	jsonpatch.AccumulatedCopySizeLimit = maxBody
+}
+
 func jsonPatch(patch []byte) (patchFunc, error) {
 	ops, err := jsonpatch.DecodePatch(patch)
 	if err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
+		return nil, undecoded(err, "jsonpatch.Patch", "[]handlers.jsonPatchOp")
 	}
 	if len(ops) > maxPatchOps {
 		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOps, len(ops)))
@@ -134,9 +140,14 @@ func shownPatch(req *apiv1.PatchRequest) string {
 func wantObject(patch []byte) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(patch, &fields); err != nil {
-		return apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		return undecoded(err, "map[string]json.RawMessage", "map[string]interface {}")
 	}
 	return nil
+}
+
+// undecoded is a patch that does not parse; people know the error with the name of Kubernetes' type in it.
+func undecoded(err error, ours, theirs string) error {
+	return apierrors.NewBadRequest("error decoding patch: " + strings.ReplaceAll(err.Error(), ours, theirs))
 }
 
 func unsupportedPatch(text string) error {
