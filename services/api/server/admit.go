@@ -84,3 +84,14 @@ func deleteOptions(o *apiv1.DeleteOptions) func(admission.Operation) runtime.Obj
 		return out
 	}
 }
+
+// Equivalents returns the kinds by which the objects of k are served, k among them: its other versions.
+func (s *Server) Equivalents(k *registry.Kind) (out []*registry.Kind) {
+	prefix := KeyPrefix(k)
+	for _, sv := range s.kinds.Load().order {
+		if sv.Resource == k.Resource && KeyPrefix(sv.Kind) == prefix {
+			out = append(out, sv.Kind)
+		}
+	}
+	return out
+}

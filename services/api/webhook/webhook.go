@@ -116,6 +116,9 @@ func (e *Endpoint) target(timeout time.Duration) (string, error) {
 	default:
 		return "", errors.New("webhook configuration must have either service or URL")
 	}
+	if u.Path == "" {
+		u.Path = "/"
+	}
 	if timeout > 0 {
 		u.RawQuery = "timeout=" + (timeout + time.Second - 1).Truncate(time.Second).String()
 	}

@@ -109,11 +109,18 @@ func (c *Criteria) find(rules []admissionregistrationv1.NamedRuleWithOperations,
 			return a.Kind, true
 		}
 	}
-	if c.Exact || len(rules) == 0 {
+	if c.Exact {
 		return nil, false
 	}
-	equivalents := w.Equivalents(a.Kind)
+	var equivalents []*registry.Kind
 	for i := range rules {
+		// Most rules are about something else altogether.
+		if !nearly(&rules[i], a) {
+			continue
+		}
+		if equivalents == nil {
+			equivalents = w.Equivalents(a.Kind)
+		}
 		for _, k := range equivalents {
 			if k != a.Kind && matches(&rules[i], a, k) {
 				return k, true
@@ -125,8 +132,12 @@ func (c *Criteria) find(rules []admissionregistrationv1.NamedRuleWithOperations,
 
 // matches reports whether a rule is about the write, if its object were of kind k.
 func matches(r *admissionregistrationv1.NamedRuleWithOperations, a *admission.Attributes, k *registry.Kind) bool {
-	return inScope(r.Scope, a) && operation(r.Operations, a.Operation) && wildcard(r.APIGroups, k.Group) &&
-		wildcard(r.APIVersions, k.Version) && resource(r.Resources, k.Resource, a.Subresource) &&
+	return wildcard(r.APIGroups, k.Group) && wildcard(r.APIVersions, k.Version) && nearly(r, a)
+}
+
+// nearly is matches but for group and version: equivalent kinds are called the same.
+func nearly(r *admissionregistrationv1.NamedRuleWithOperations, a *admission.Attributes) bool {
+	return resource(r.Resources, a.Kind.Resource, a.Subresource) && operation(r.Operations, a.Operation) && inScope(r.Scope, a) &&
 		(len(r.ResourceNames) == 0 || slices.Contains(r.ResourceNames, a.Name))
 }
 
