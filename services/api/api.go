@@ -147,6 +147,7 @@ func (s *Server) newResources() error {
 		Hooks:     map[schema.GroupKind]server.Hook{{Kind: "Service"}: allocator},
 		Ledger:    s.quotas,
 		Fields:    &managedfields.Tracker{Schema: extension.Types},
+		Sources:   s.sources(),
 		Tokens:    s.config.Tokens, ReviewToken: s.authn.ReviewToken, RulesFor: s.authz.RulesFor, Anonymous: s.anonymous, Log: s.config.Log,
 	})
 	return err

@@ -7,10 +7,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"karve.dev/karve/services/api/authn"
 	"karve.dev/karve/services/api/authz"
 	"karve.dev/karve/services/api/codec"
+	"karve.dev/karve/services/api/server"
+	"karve.dev/karve/services/api/usage"
 	"karve.dev/karve/services/api/watch"
 )
 
@@ -20,7 +23,17 @@ type objects struct{ *Server }
 var (
 	_ authn.Objects = (*objects)(nil)
 	_ authz.Pods    = (*objects)(nil)
+	_ usage.Cluster = (*objects)(nil)
 )
+
+// sources are where the objects of kinds come from that are not stored.
+func (s *Server) sources() map[schema.GroupKind]server.Source {
+	u := usage.New(&objects{s}, s.config.Nodes, s.config.Log)
+	return map[schema.GroupKind]server.Source{
+		{Group: "metrics.k8s.io", Kind: "NodeMetrics"}: usage.Nodes{Usage: u},
+		{Group: "metrics.k8s.io", Kind: "PodMetrics"}:  usage.Pods{Usage: u},
+	}
+}
 
 // Lookup implements authn.Objects.
 func (o *objects) Lookup(ctx context.Context, kind, namespace, name string) (uid string, deleted *time.Time, ok bool, err error) {
@@ -65,6 +78,38 @@ func (o *objects) Pod(ctx context.Context, namespace, name string) (*corev1.Pod,
 func (o *objects) PodsOnNode(_ context.Context, node string) ([]*corev1.Pod, error) {
 	pods := o.resources.Collection(corev1.SchemeGroupVersion.WithKind("Pod"))
 	page := pods.List(watch.Query{Predicate: watch.Predicate{Fields: fields.OneTermEqualSelector("spec.nodeName", node)}})
+	out := make([]*corev1.Pod, len(page.Entries))
+	for i, e := range page.Entries {
+		out[i] = &corev1.Pod{}
+		if err := codec.Decode(e.Value, e.Revision, out[i]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// Nodes implements usage.Cluster.
+func (o *objects) Nodes(ctx context.Context, name string) ([]*corev1.Node, error) {
+	all, err := o.resources.ReadAll(ctx, corev1.SchemeGroupVersion.WithKind("Node"), "")
+	var out []*corev1.Node
+	for _, obj := range all {
+		if node := obj.(*corev1.Node); name == "" || node.Name == name {
+			out = append(out, node)
+		}
+	}
+	return out, err
+}
+
+// Pods implements usage.Cluster.
+func (o *objects) Pods(ctx context.Context, namespace, name string, chosen watch.Predicate) ([]*corev1.Pod, error) {
+	pods, err := o.resources.Settled(ctx, corev1.SchemeGroupVersion.WithKind("Pod"))
+	if err != nil || pods == nil {
+		return nil, err
+	}
+	if name != "" {
+		chosen.Fields = fields.OneTermEqualSelector("metadata.name", name)
+	}
+	page := pods.List(watch.Query{Namespace: namespace, Predicate: chosen})
 	out := make([]*corev1.Pod, len(page.Entries))
 	for i, e := range page.Entries {
 		out[i] = &corev1.Pod{}

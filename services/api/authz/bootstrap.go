@@ -25,7 +25,8 @@ type Policy struct {
 	RoleBindings []*rbacv1.RoleBinding
 }
 
-// roleSpec declares a role; rules are written with on and paths. Aggregates and into are names as in "edit".
+// roleSpec declares a role; rules are written with on and paths. Aggregates and into are names as in "edit";
+// into may be several.
 type roleSpec struct {
 	name string
 	// aggregates makes the role the union of the roles that are declared into it.
@@ -63,8 +64,8 @@ func BootstrapPolicy() Policy {
 	var p Policy
 	for _, s := range clusterRoles() {
 		role := &rbacv1.ClusterRole{ObjectMeta: defaultMeta("", s.name), Rules: s.rules}
-		if s.into != "" {
-			role.Labels[aggregateTo+s.into] = "true"
+		for into := range strings.FieldsSeq(s.into) {
+			role.Labels[aggregateTo+into] = "true"
 		}
 		if s.aggregates != "" {
 			role.AggregationRule = &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{

@@ -33,6 +33,8 @@ func usersRoles() []roleSpec {
 			on(readWrite, "rbac.authorization.k8s.io", "rolebindings roles"))},
 		{name: "system:aggregate-to-edit", into: "edit", rules: editRules()},
 		{name: "system:aggregate-to-view", into: "view", rules: viewRules()},
+		// What the metrics server brings along where there is one.
+		{name: "system:aggregated-metrics-reader", into: "admin edit view", rules: rules(on(read, "metrics.k8s.io", "nodes pods"))},
 	}
 }
 

@@ -236,7 +236,21 @@ func docsOf(t reflect.Type) map[string]string {
 var ownDocs = map[string]map[string]string{
 	"io.k8s.apimachinery.pkg.api.resource.Quantity": {"": "A number with a unit, in decimal or binary multiples: 500m is half of one, 1k is 1000, 1Ki is 1024. " +
 		"It is written as a string, and may be given as a number. At most three digits after the point are kept; what is smaller is rounded up."},
-	"io.k8s.apimachinery.pkg.util.intstr.IntOrString":    {"": "A whole number or a string: a port or its name, a count or a percentage."},
+	"io.k8s.apimachinery.pkg.util.intstr.IntOrString": {"": "A whole number or a string: a port or its name, a count or a percentage."},
+	"io.k8s.metrics.pkg.apis.metrics.v1beta1.NodeMetrics": {
+		"":      "NodeMetrics tells what a node uses at present.",
+		"usage": "Processor time and memory. Memory is the working set.", "timestamp": "When it was measured.",
+		"window": "What the use of processor time was measured over: [timestamp-window, timestamp].",
+	},
+	"io.k8s.metrics.pkg.apis.metrics.v1beta1.PodMetrics": {
+		"":           "PodMetrics tells what a pod's containers use at present.",
+		"containers": "What each container uses, measured over the same window.", "timestamp": "When it was measured.",
+		"window": "What the use of processor time was measured over: [timestamp-window, timestamp].",
+	},
+	"io.k8s.metrics.pkg.apis.metrics.v1beta1.ContainerMetrics": {
+		"":     "ContainerMetrics tells what a container uses at present.",
+		"name": "The container's name in its pod.", "usage": "Processor time and memory. Memory is the working set.",
+	},
 	"io.k8s.apimachinery.pkg.apis.meta.v1.Time":          {"": "A moment, to the second, in the form of RFC 3339."},
 	"io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime":     {"": "A moment, to the microsecond, in the form of RFC 3339."},
 	"io.k8s.apimachinery.pkg.apis.meta.v1.Duration":      {"": "A span of time, such as 1m30s."},

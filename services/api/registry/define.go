@@ -15,7 +15,7 @@ func define[T Object](s Spec[T]) *Kind {
 	k := &Kind{
 		GroupVersionKind: s.GVK,
 		Resource:         s.Resource, Singular: s.Singular, ShortNames: s.ShortNames, Categories: s.Categories,
-		Namespaced: s.Namespaced, Verbs: s.Verbs,
+		Namespaced: s.Namespaced, Verbs: s.Verbs, Computed: s.Computed,
 		New: func() Object { return s.New() }, NewList: s.NewList,
 		Default:        on(s.Default),
 		PrepareCreate:  on(or1(s.PrepareCreate, s.Life.create)),

@@ -38,6 +38,8 @@ type Kind struct {
 	Deprecated string
 	// Verbs are what discovery lists; empty means all eight. A kind without "get" is not stored.
 	Verbs []string
+	// Computed kinds are not stored either: their objects are found out whenever somebody reads them.
+	Computed bool
 
 	// New and NewList return empty objects; NewList returns nil for kinds that are not stored.
 	New     func() Object
@@ -145,6 +147,7 @@ type Spec[T Object] struct {
 	Categories []string
 	Namespaced bool
 	Verbs      []string
+	Computed   bool
 	New        func() T
 	NewList    func() runtime.Object
 

@@ -125,6 +125,9 @@ func declared() []*Kind {
 		resourceClaim(),
 		resourceClaimTemplate(),
 		resourceSlice(),
+		// metrics.k8s.io/v1beta1
+		nodeMetrics(),
+		podMetrics(),
 		// flowcontrol.apiserver.k8s.io/v1
 		flowSchema(),
 		priorityLevelConfiguration(),

@@ -20,6 +20,9 @@ func (s *Server) Get(ctx context.Context, req *apiv1.GetRequest) (*apiv1.Result,
 	if err != nil {
 		return nil, err
 	}
+	if r.Computed {
+		return s.getComputed(ctx, r, req.GetAs())
+	}
 	if err := s.freshen(ctx, req.GetResourceVersion()); err != nil {
 		return nil, err
 	}

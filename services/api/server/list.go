@@ -23,6 +23,9 @@ func (s *Server) List(ctx context.Context, req *apiv1.ListRequest) (*apiv1.Resul
 	if err != nil {
 		return nil, err
 	}
+	if r.Computed {
+		return s.listComputed(ctx, r, predicate, req.GetAs())
+	}
 	page, err := s.page(ctx, r, req, predicate)
 	if err != nil {
 		return nil, err

@@ -94,7 +94,7 @@ func (s *Server) explain(attrs authz.Attributes, allowed bool, reason string) st
 }
 
 func (r *request) check(verb string) error {
-	if r.collection == nil && verb != "create" {
+	if r.collection == nil && !r.Computed && verb != "create" {
 		return apierrors.NewMethodNotSupported(r.groupResource(), verb)
 	}
 	if r.subresource == "" && len(r.Verbs) > 0 && !slices.Contains(r.Verbs, verb) {

@@ -72,13 +72,15 @@ type Config struct {
 	Fields FieldManager
 	// Tokens signs what TokenRequests ask for.
 	Tokens func() (*identity.Tokens, error)
+	// Sources are where the objects of computed kinds come from.
+	Sources map[schema.GroupKind]Source
 	// ReviewToken and RulesFor answer reviews.
 	ReviewToken func(ctx context.Context, token string, audiences []string) (identity.User, []string, error)
 	RulesFor    func(user identity.User, namespace string) authorizationv1.SubjectRulesReviewStatus
-	Log         *zap.Logger
-}
 	// Anonymous says whether callers without credentials may ask for a path; nil: they may, within their rights.
 	Anonymous func(path string) bool
+	Log       *zap.Logger
+}
 
 // Server answers requests. It is safe for concurrent use.
 type Server struct {
@@ -116,7 +118,7 @@ type served struct {
 	forms      forms
 	// written is the newest revision at which this process has written one of the kind.
 	written atomic.Int64
-	shared     sharedEvents
+	shared  sharedEvents
 	// life ends when a custom kind is no longer served, or served differently; nil for the other kinds.
 	life context.Context
 	end  context.CancelFunc
@@ -152,6 +154,9 @@ func (s *Server) serve(ctx context.Context, k *registry.Kind) (*served, error) {
 }
 
 func stored(k *registry.Kind) bool {
+	if k.Computed {
+		return false
+	}
 	if len(k.Verbs) == 0 {
 		return true
 	}

@@ -27,6 +27,11 @@ type Entry struct {
 	slot int                  // guarded by pool.mu: place in the pool + 1
 }
 
+// NewEntry returns the entry of an object that is not stored.
+func NewEntry(namespace, name string, value []byte, revision int64, labels map[string]string) *Entry {
+	return &Entry{Namespace: namespace, Name: name, Value: value, Revision: revision, labels: newPairs(labels, nil)}
+}
+
 // Labels returns the object's labels, as Attributes gave them.
 func (e *Entry) Labels() labels.Labels { return &e.labels }
 
