@@ -69,6 +69,7 @@ func (s *Scheduler) explain(obj *corev1.Pod) *schedulerv1.ExplainResponse {
 		s.snap.Remove(obj.UID)
 		defer func() { s.snap.Place(pod, obj.Spec.NodeName) }()
 	}
+	refused := framework.Refuse(s.plugins, s.snap, pod)
 	reasons := map[*snapshot.Node][]*schedulerv1.Reason{}
 	var verdicts []framework.Verdict
 	framework.Explain(s.plugins, s.snap, pod, func(n *snapshot.Node, plugin string, r *framework.Reason) {
@@ -81,6 +82,10 @@ func (s *Scheduler) explain(obj *corev1.Pod) *schedulerv1.ExplainResponse {
 	scores := framework.Scores(s.plugins, s.snap, pod, nodes)
 	for i, n := range nodes {
 		v := &schedulerv1.NodeVerdict{Node: n.Name, Reasons: reasons[n]}
+		if refused != nil {
+			r := refused.Reasons[0]
+			v.Reasons = append([]*schedulerv1.Reason{{Plugin: refused.Plugin, Message: r.Message, Counterfactual: r.Counterfactual}}, v.Reasons...)
+		}
 		if len(v.Reasons) == 0 {
 			v.Score = scores[i]
 		}
@@ -89,8 +94,9 @@ func (s *Scheduler) explain(obj *corev1.Pod) *schedulerv1.ExplainResponse {
 	switch {
 	case out.Node != "":
 		out.Summary = "Successfully assigned " + obj.Namespace + "/" + obj.Name + " to " + out.Node
-	case len(verdicts) == len(nodes):
-		out.Summary = framework.Summary(len(nodes), verdicts)
+	case refused != nil || len(verdicts) == len(nodes):
+		d := framework.Decision{Refused: refused, Verdicts: verdicts}
+		out.Summary = d.Summary(len(nodes))
 	default:
 		out.Summary = "the pod fits and is about to be scheduled"
 	}

@@ -24,6 +24,9 @@ type changes struct {
 	nodes      map[string]*corev1.Node
 	failed     []*queue.Item // at most maxWrites
 	relabelled bool
+	claims     map[informer.Key]bool // those that have changed
+	storage    bool                  // volumes or classes have changed
+	written    []*reservation
 }
 
 // podChange is the newest state under a pod's name, nil for none, and the uids that had the name before.
@@ -35,7 +38,7 @@ type podChange struct {
 func newInbox() *inbox { return &inbox{news: make(chan struct{}, 1), pending: emptyChanges()} }
 
 func emptyChanges() changes {
-	return changes{pods: map[informer.Key]podChange{}, nodes: map[string]*corev1.Node{}}
+	return changes{pods: map[informer.Key]podChange{}, nodes: map[string]*corev1.Node{}, claims: map[informer.Key]bool{}}
 }
 
 // update changes what is pending and wakes the loop.
@@ -53,7 +56,7 @@ func (b *inbox) update(fn func(*changes)) {
 func (b *inbox) take() changes {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if p := &b.pending; len(p.pods)+len(p.nodes)+len(p.failed) == 0 && !p.relabelled {
+	if p := &b.pending; len(p.pods)+len(p.nodes)+len(p.failed)+len(p.claims)+len(p.written) == 0 && !p.relabelled && !p.storage {
 		return changes{}
 	}
 	out := b.pending
@@ -91,4 +94,12 @@ func (b *inbox) relabelled() { b.update(func(c *changes) { c.relabelled = true }
 
 func (b *inbox) bindFailed(item *queue.Item) {
 	b.update(func(c *changes) { c.failed = append(c.failed, item) })
+}
+
+func (b *inbox) claim(key informer.Key) { b.update(func(c *changes) { c.claims[key] = true }) }
+
+func (b *inbox) storageChanged() { b.update(func(c *changes) { c.storage = true }) }
+
+func (b *inbox) reservationWritten(r *reservation) {
+	b.update(func(c *changes) { c.written = append(c.written, r) })
 }

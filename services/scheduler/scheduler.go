@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 
 	schedulerv1 "karve.dev/karve/gen/go/karve/scheduler/v1"
 	"karve.dev/karve/internal/client"
@@ -53,6 +54,9 @@ type Scheduler struct {
 	snap  *snapshot.Snapshot
 	queue *queue.Queue
 	start int
+	// storage is the snapshot's view of claims and volumes, reserved the pods that have a place but not yet their volumes.
+	storage  *storage
+	reserved map[types.UID]*reservation
 
 	questions chan question
 	writes    errgroup.Group
@@ -67,8 +71,10 @@ func New(cfg Config) *Scheduler {
 		cfg: cfg, plugins: plugin.Default(), inbox: newInbox(), snap: snapshot.New(), queue: queue.New(),
 		namespaces: informer.For[*corev1.Namespace](cfg.Informers),
 		pods:       informer.For[*corev1.Pod](cfg.Informers),
-		questions:  make(chan question),
+		questions:  make(chan question), reserved: map[types.UID]*reservation{},
 	}
+	s.storage = newStorage(cfg.Informers, s.inbox)
+	s.snap.Storage = s.storage
 	s.snap.NamespaceLabels = func(name string) labels.Set {
 		if ns, ok := s.namespaces.Get("", name); ok {
 			return ns.Labels
@@ -101,6 +107,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		s.takeIn(time.Now())
+		s.lookAtReserved(ctx, time.Now())
 		s.answerOne()
 		item, wait := s.queue.Pop(time.Now())
 		if item != nil {
@@ -109,6 +116,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		}
 		if wait == 0 {
 			wait = time.Hour
+		}
+		if len(s.reserved) > 0 {
+			wait = min(wait, reservationCheck)
 		}
 		timer.Reset(wait)
 		select {
@@ -141,10 +151,19 @@ func (s *Scheduler) scheduleOne(ctx context.Context, item *queue.Item) {
 		return
 	}
 	// Place it now: the decisions that follow must see it, long before the binding is written.
+	plans := plugin.PlanClaims(s.snap, pod, d.Node)
 	s.snap.Place(pod, d.Node.Name)
-	node := d.Node.Name
+	if len(plans) > 0 {
+		s.reserve(ctx, item, d.Node.Name, plans)
+		return
+	}
+	s.writeBinding(ctx, item, d.Node.Name)
+}
+
+// writeBinding writes a decision beside the loop.
+func (s *Scheduler) writeBinding(ctx context.Context, item *queue.Item, node string) {
 	s.writes.Go(func() error {
-		if err := s.bind(ctx, pod.Object, node); err != nil && ctx.Err() == nil {
+		if err := s.bind(ctx, item.Pod.Object, node); err != nil && ctx.Err() == nil {
 			s.cfg.Logger.Warn("binding failed, will retry", zap.String("pod", item.Key.String()), zap.String("node", node), zap.Error(err))
 			s.inbox.bindFailed(item)
 		}
@@ -153,8 +172,8 @@ func (s *Scheduler) scheduleOne(ctx context.Context, item *queue.Item) {
 }
 
 func (s *Scheduler) refuse(ctx context.Context, item *queue.Item, d framework.Decision) {
-	message := framework.Summary(len(s.snap.Nodes()), d.Verdicts)
-	refusers := framework.Refusers(d.Verdicts)
+	message := d.Summary(len(s.snap.Nodes()))
+	refusers := d.Refusers()
 	wakes := framework.NodeAdded
 	for i := range s.plugins {
 		if refusers[s.plugins[i].Name] {

@@ -29,6 +29,15 @@ func (s *Scheduler) takeIn(now time.Time) {
 	for _, item := range in.failed {
 		changes |= s.takeBack(item, now)
 	}
+	for _, r := range in.written {
+		r.written = true
+	}
+	if in.storage {
+		changes |= framework.StorageChanged
+	}
+	if len(in.claims) > 0 {
+		s.queue.WakeUsers(in.claims, now)
+	}
 	if changes != 0 {
 		s.queue.Wake(changes, now)
 	}
@@ -41,6 +50,7 @@ func (s *Scheduler) takeBack(item *queue.Item, now time.Time) framework.Change {
 	if same && pod.Spec.NodeName != "" {
 		return 0 // takePod has placed it
 	}
+	s.release(item.Pod.Object.UID)
 	s.snap.Remove(item.Pod.Object.UID)
 	if same && s.mine(pod) {
 		s.queue.Retry(item, now)
@@ -66,6 +76,7 @@ func (s *Scheduler) takeNode(name string, node *corev1.Node) framework.Change {
 func (s *Scheduler) takePod(key informer.Key, p podChange, now time.Time) framework.Change {
 	var change framework.Change
 	for _, uid := range p.gone {
+		s.release(uid)
 		if s.snap.Placed(uid) != "" {
 			s.snap.Remove(uid)
 			change |= framework.PodGone
@@ -81,6 +92,7 @@ func (s *Scheduler) takePod(key informer.Key, p podChange, now time.Time) framew
 		}
 	case pod.Spec.NodeName != "":
 		s.queue.Remove(key)
+		s.release(pod.UID)
 		s.snap.Place(snapshot.NewPod(pod), pod.Spec.NodeName)
 		change |= framework.PodPlaced
 		if pod.DeletionTimestamp != nil {

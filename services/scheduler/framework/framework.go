@@ -21,6 +21,7 @@ const (
 	NodeTaints
 	PodGone
 	PodPlaced
+	StorageChanged
 )
 
 // Reason is why a node cannot take a pod.
@@ -40,7 +41,9 @@ type NodeScore func(*snapshot.Node) int64
 // Plugin is one aspect of scheduling. Its functions are called once per pod and return what is called per node; they
 // return nil when the aspect does not concern the pod.
 type Plugin struct {
-	Name   string
+	Name string
+	// Refuse says why no node at all can take the pod, as things are; nil when one might.
+	Refuse func(*snapshot.Snapshot, *snapshot.Pod) *Reason
 	Filter func(*snapshot.Snapshot, *snapshot.Pod) NodeFilter
 	Score  func(*snapshot.Snapshot, *snapshot.Pod) NodeScore
 	// Weight is what the plugin's normalized score counts.
@@ -66,6 +69,8 @@ type Decision struct {
 	// Node is where the pod goes; nil: nowhere, and Verdicts tells why for every node.
 	Node     *snapshot.Node
 	Verdicts []Verdict
+	// Refused is why it is no question of nodes; Verdicts is empty then.
+	Refused *Verdict
 	// Next is where the search for nodes should begin the next time, so that load spreads.
 	Next int
 }
@@ -94,6 +99,9 @@ func filtersFor(plugins []Plugin, s *snapshot.Snapshot, pod *snapshot.Pod) []bou
 // Decide finds a node for a pod, looking at nodes from start on.
 func Decide(plugins []Plugin, s *snapshot.Snapshot, pod *snapshot.Pod, start int) Decision {
 	nodes := s.Nodes()
+	if refused := Refuse(plugins, s, pod); refused != nil {
+		return Decision{Refused: refused, Next: start}
+	}
 	filters := filtersFor(plugins, s, pod)
 	want := enough(len(nodes))
 	var fits []*snapshot.Node
@@ -119,6 +127,19 @@ func Decide(plugins []Plugin, s *snapshot.Snapshot, pod *snapshot.Pod, start int
 		d.Node = best(fits, Scores(plugins, s, pod, fits))
 	}
 	return d
+}
+
+// Refuse asks every plugin whether the pod can have a node at all.
+func Refuse(plugins []Plugin, s *snapshot.Snapshot, pod *snapshot.Pod) *Verdict {
+	for i := range plugins {
+		if plugins[i].Refuse == nil {
+			continue
+		}
+		if r := plugins[i].Refuse(s, pod); r != nil {
+			return &Verdict{Plugin: plugins[i].Name, Reasons: []*Reason{r}}
+		}
+	}
+	return nil
 }
 
 func refuse(filters []boundFilter, n *snapshot.Node) (Verdict, bool) {
@@ -177,6 +198,26 @@ func best(nodes []*snapshot.Node, scores []int64) *snapshot.Node {
 	return nodes[top]
 }
 
+// Summary words a failed decision about a pod among so many nodes.
+func (d *Decision) Summary(nodes int) string {
+	if d.Refused != nil && nodes > 0 {
+		return fmt.Sprintf("0/%d nodes are available: %s.", nodes, d.Refused.Reasons[0].Message)
+	}
+	return Summary(nodes, d.Verdicts)
+}
+
+// Refusers returns the names of the plugins that refused the pod or a node.
+func (d *Decision) Refusers() map[string]bool {
+	out := map[string]bool{}
+	if d.Refused != nil {
+		out[d.Refused.Plugin] = true
+	}
+	for _, v := range d.Verdicts {
+		out[v.Plugin] = true
+	}
+	return out
+}
+
 // Summary words a failed decision as Kubernetes does: "0/3 nodes are available: 1 Insufficient cpu, 2 …".
 func Summary(nodes int, verdicts []Verdict) string {
 	if nodes == 0 {
@@ -194,13 +235,4 @@ func Summary(nodes int, verdicts []Verdict) string {
 	}
 	slices.Sort(parts)
 	return fmt.Sprintf("0/%d nodes are available: %s.", nodes, strings.Join(parts, ", "))
-}
-
-// Refusers returns the names of the plugins that refused a node.
-func Refusers(verdicts []Verdict) map[string]bool {
-	out := map[string]bool{}
-	for _, v := range verdicts {
-		out[v.Plugin] = true
-	}
-	return out
 }

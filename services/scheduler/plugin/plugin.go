@@ -9,6 +9,8 @@ func Default() []framework.Plugin {
 		{Name: "NodeUnschedulable", Filter: filterUnschedulable, Wakes: framework.NodeAdded | framework.NodeTaints},
 		{Name: "TaintToleration", Filter: filterTaints, Score: scoreTaints, Weight: 3, Normalize: lowestFirst, Wakes: framework.NodeAdded | framework.NodeTaints},
 		{Name: "NodeAffinity", Filter: filterNodeAffinity, Score: scoreNodeAffinity, Weight: 2, Normalize: highestFirst, Wakes: framework.NodeAdded | framework.NodeLabels},
+		{Name: "VolumeRestrictions", Filter: filterSingleUse, Wakes: framework.PodGone | framework.StorageChanged},
+		{Name: "VolumeBinding", Refuse: refuseClaims, Filter: filterVolumes, Wakes: framework.NodeAdded | framework.NodeLabels | framework.StorageChanged},
 		{Name: "NodePorts", Filter: filterPorts, Wakes: framework.NodeAdded | framework.PodGone},
 		{Name: "NodeResourcesFit", Filter: filterResources, Score: scoreLeastAllocated, Weight: 1, Wakes: framework.NodeAdded | framework.NodeAllocatable | framework.PodGone},
 		{Name: "NodeResourcesBalancedAllocation", Score: scoreBalanced, Weight: 1},

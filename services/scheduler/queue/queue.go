@@ -135,6 +135,28 @@ func (q *Queue) Wake(changes framework.Change, now time.Time) {
 	}
 }
 
+// WakeUsers gives every parked pod that waits for storage and uses one of claims another attempt at once: that is what
+// it waits for, so there is nothing to back off from.
+func (q *Queue) WakeUsers(claims map[informer.Key]bool, now time.Time) {
+	for _, it := range q.parked {
+		if it.wakes&framework.StorageChanged == 0 || !uses(it, claims) {
+			continue
+		}
+		delete(q.parked, it.Key)
+		it.parked, it.notBefore = false, time.Time{}
+		q.wait(it, now)
+	}
+}
+
+func uses(it *Item, claims map[informer.Key]bool) bool {
+	for _, name := range it.Pod.Claims {
+		if claims[informer.Key{Namespace: it.Key.Namespace, Name: name}] {
+			return true
+		}
+	}
+	return false
+}
+
 func (q *Queue) wait(it *Item, now time.Time) {
 	if it.notBefore.After(now) {
 		heap.Push(&q.backoff, it)

@@ -4,14 +4,19 @@ package snapshot
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+
+	"karve.dev/karve/internal/volume"
 )
 
 // Snapshot holds every node and every pod that has a place on one.
 type Snapshot struct {
 	// NamespaceLabels gives the labels of a namespace, for affinity terms that choose namespaces by them; may be nil.
 	NamespaceLabels func(namespace string) labels.Set
+	// Storage knows claims and volumes; nil where there are none.
+	Storage Storage
 
 	nodes    map[string]*Node
 	order    []*Node // the nodes that exist, in the order they came
@@ -19,6 +24,17 @@ type Snapshot struct {
 	counters map[string]*Counter
 	clock    int64 // counts uses of counters, to drop the one that was used longest ago
 	anti     map[string]*Counter
+	// claimed counts the placed pods that use a claim.
+	claimed map[string]int
+}
+
+// Storage is what scheduling needs to know of claims and volumes. Its methods return nil for what does not exist.
+type Storage interface {
+	Claim(namespace, name string) *corev1.PersistentVolumeClaim
+	Volume(name string) *corev1.PersistentVolume
+	Class(name string) *storagev1.StorageClass
+	// Free returns the volumes of a class that a claim may get: not those that are about to be another's.
+	Free(class string, claim *corev1.PersistentVolumeClaim) []*corev1.PersistentVolume
 }
 
 // Node is one node and what has a place on it.
@@ -48,12 +64,14 @@ type Pod struct {
 	// Affinity terms, compiled.
 	Affinity, AntiAffinity        []Term
 	PreferAffinity, PreferAntiAff []WeightedTerm
-	node                          *Node
+	// Claims are the names of the claims that it uses.
+	Claims []string
+	node   *Node
 }
 
 // New returns an empty snapshot.
 func New() *Snapshot {
-	return &Snapshot{nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, counters: map[string]*Counter{}, anti: map[string]*Counter{}}
+	return &Snapshot{nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, counters: map[string]*Counter{}, anti: map[string]*Counter{}, claimed: map[string]int{}}
 }
 
 // Nodes returns the nodes that exist. The slice is only valid until the next change.
@@ -118,7 +136,7 @@ func (s *Snapshot) RemoveNode(name string) {
 
 // NewPod works out what scheduling needs of a pod.
 func NewPod(obj *corev1.Pod) *Pod {
-	p := &Pod{Object: obj, Requests: RequestsOf(obj), Ports: hostPorts(obj)}
+	p := &Pod{Object: obj, Requests: RequestsOf(obj), Ports: hostPorts(obj), Claims: volume.ClaimNames(obj)}
 	compileAffinity(p)
 	return p
 }
@@ -158,8 +176,16 @@ func (s *Snapshot) Place(p *Pod, nodeName string) {
 	for _, hp := range p.Ports {
 		n.Ports[hp]++
 	}
+	for _, name := range p.Claims {
+		s.claimed[claimKey(p, name)]++
+	}
 	s.count(p, 1)
 }
+
+// Claimed says whether a placed pod uses a claim.
+func (s *Snapshot) Claimed(namespace, name string) bool { return s.claimed[namespace+"/"+name] > 0 }
+
+func claimKey(p *Pod, claim string) string { return p.Object.Namespace + "/" + claim }
 
 // Remove takes a pod out.
 func (s *Snapshot) Remove(uid types.UID) {
@@ -175,6 +201,11 @@ func (s *Snapshot) Remove(uid types.UID) {
 	for _, hp := range p.Ports {
 		if n.Ports[hp]--; n.Ports[hp] == 0 {
 			delete(n.Ports, hp)
+		}
+	}
+	for _, name := range p.Claims {
+		if s.claimed[claimKey(p, name)]--; s.claimed[claimKey(p, name)] == 0 {
+			delete(s.claimed, claimKey(p, name))
 		}
 	}
 	if n.Object == nil && len(n.Pods) == 0 {
