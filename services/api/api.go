@@ -34,6 +34,7 @@ import (
 	"karve.dev/karve/services/api/reach"
 	"karve.dev/karve/services/api/server"
 	"karve.dev/karve/services/api/watch"
+	"karve.dev/karve/services/api/webhook"
 )
 
 // Server is the API service of one process.
@@ -47,6 +48,7 @@ type Server struct {
 	resources *server.Server
 	quotas    *quota.Ledger
 	reach     *reach.Reacher
+	webhooks  *webhook.Client
 	nodes     *node.Service
 	extension *extension.Extensions
 	intercept *server.Interceptors
@@ -71,6 +73,7 @@ func New(config Config) (*Server, error) {
 	config.Store = hold
 	s := &Server{config: config, encrypted: encrypted, ready: make(chan struct{}), health: health.NewServer()}
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
+	s.webhooks = webhook.New(s.dialService)
 	s.cache = watch.New(watch.Config{Store: config.Store, Log: config.Log})
 	objects := &objects{s}
 	s.authz = authz.New(authz.Config{Pods: objects})
@@ -143,7 +146,7 @@ func (s *Server) newResources() error {
 	s.quotas = quota.New(quota.Config{Store: s.config.Store, Objects: quotaed{s}, Log: s.config.Log})
 	s.resources, err = server.New(context.Background(), server.Config{
 		Store: s.config.Store, Cache: s.cache, Kinds: s.config.Kinds, Authorizer: s.authz,
-		Admission: func(r admission.Reader) admission.Chain { return append(admission.Default(r), s.authz.Admission()) },
+		Admission: func(r admission.Reader) admission.Chain { return append(admission.Default(r, s.dynamic(r.(*server.Server))...), s.authz.Admission()) },
 		Hooks:     map[schema.GroupKind]server.Hook{{Kind: "Service"}: allocator},
 		Ledger:    s.quotas,
 		Fields:    &managedfields.Tracker{Schema: extension.Types},
