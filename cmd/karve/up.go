@@ -25,6 +25,7 @@ type upOptions struct {
 	nodes                    int
 	dataplane                string
 	changed                  func(flag string) bool
+	access                   *cluster.AccessFlags
 }
 
 func upCommand() *cobra.Command {
@@ -48,6 +49,7 @@ func upCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.serviceCIDR, "service-cidr", "", "the Services' address range (default: the first free of 10.96.0.0/16, 10.97.0.0/16, …)")
 	cmd.Flags().IntVar(&o.nodes, "nodes", 1, "how many nodes to run on this machine's engine")
 	cmd.Flags().StringVar(&o.dataplane, "dataplane", "auto", "how Services are balanced: ipvs, nftables, or auto for what the kernel has")
+	o.access = cluster.NewAccessFlags(cmd.Flags())
 	return cmd
 }
 
@@ -55,7 +57,7 @@ func up(ctx context.Context, o *upOptions) error {
 	dir := o.dir()
 	if pid, ok := running(dir); ok {
 		fmt.Printf("karve: cluster %q is running (process %d)\n", o.name, pid)
-		for _, flag := range []string{"listen", "grpc-listen", "nodes", "dataplane"} {
+		for _, flag := range append([]string{"listen", "grpc-listen", "nodes", "dataplane"}, o.access.Changed()...) {
 			if o.changed(flag) {
 				fmt.Printf("karve: --%s counts at the next start: karve down%s, then karve up%s --%s …\n", flag, o.again(), o.again(), flag)
 			}
@@ -109,6 +111,9 @@ func (o *upOptions) settings(dir cluster.Dir) (cluster.Settings, error) {
 		if o.changed(flag) {
 			set()
 		}
+	}
+	if err := o.access.Apply(&s.Access); err != nil {
+		return s, err
 	}
 	if err := o.ranges(&s, known); err != nil {
 		return s, err

@@ -45,11 +45,13 @@ func newAPI(dir cluster.Dir, settings cluster.Settings, keys *identity.Cluster, 
 	if err != nil {
 		return nil, err
 	}
-	return api.New(api.Config{
+	config := api.Config{
 		Store: store, EncryptionKeys: dir.EncryptionKeys(), Tokens: keys.Tokens, CA: keys.CAPEM(), OpenAPI: openapi.Document, Nodes: nodes,
 		ServiceCIDRs: []netip.Prefix{settings.ServiceCIDR}, Advertise: at,
 		Metrics: metrics, Gatherer: allMetrics(metrics), Log: log.Named("api"),
-	})
+	}
+	setAccess(&config, settings.Access)
+	return api.New(config)
 }
 
 func apiComponent(s *api.Server, ready func()) process.Component {

@@ -21,6 +21,7 @@ import (
 func apiCommand() *cobra.Command {
 	var dataDir string
 	var logs logOptions
+	var access *cluster.AccessFlags
 	cmd := &cobra.Command{
 		Use: "api", Short: "Serve the API over gRPC, with its embedded etcd", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -29,15 +30,16 @@ func apiCommand() *cobra.Command {
 				return err
 			}
 			defer log.Sync() //nolint:errcheck // stderr cannot be synced everywhere
-			return runAPI(cmd.Context(), cluster.Dir(dataDir), log)
+			return runAPI(cmd.Context(), cluster.Dir(dataDir), access, log)
 		},
 	}
 	cmd.Flags().StringVar(&dataDir, "data-dir", string(cluster.DirOf(cluster.DefaultName)), "where the cluster keeps its data, with its settings in cluster.json")
 	logs.flags(cmd)
+	access = cluster.NewAccessFlags(cmd.Flags())
 	return cmd
 }
 
-func runAPI(ctx context.Context, dir cluster.Dir, log *zap.Logger) (err error) {
+func runAPI(ctx context.Context, dir cluster.Dir, access *cluster.AccessFlags, log *zap.Logger) (err error) {
 	if dir, err = absolute(dir); err != nil {
 		return err
 	}
@@ -48,6 +50,9 @@ func runAPI(ctx context.Context, dir cluster.Dir, log *zap.Logger) (err error) {
 	if !known {
 		return fmt.Errorf("%s is missing", dir.SettingsFile())
 	}
+	if err := access.Apply(&settings.Access); err != nil {
+		return err
+	}
 	release, err := lock(dir)
 	if err != nil {
 		return err
@@ -56,7 +61,7 @@ func runAPI(ctx context.Context, dir cluster.Dir, log *zap.Logger) (err error) {
 	if err := cluster.Claim(settings.Name, dir); err != nil {
 		return err
 	}
-	keys, err := identity.LoadOrCreate(string(dir), identity.Options{Name: settings.Name})
+	keys, err := identity.LoadOrCreate(string(dir), identityOptions(settings))
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func newDaemon(ctx context.Context, dir cluster.Dir, settings cluster.Settings, 
 func (d *daemon) open(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		d.identity, err = identity.LoadOrCreate(string(d.dir), identity.Options{Name: d.settings.Name})
+		d.identity, err = identity.LoadOrCreate(string(d.dir), identityOptions(d.settings))
 		if err != nil {
 			return err
 		}

@@ -15,9 +15,9 @@ import (
 	"karve.dev/karve/services/gateway"
 )
 
-// gatewayComponent serves the REST API on listeners; ready is called when it knows what there is to serve.
-func gatewayComponent(conn grpc.ClientConnInterface, config *tls.Config, metrics prometheus.Registerer, log *zap.Logger, ready func(), listeners ...net.Listener) (process.Component, error) {
-	g, err := gateway.New(gateway.Config{API: conn, TLS: config, Version: version.Info(), Metrics: metrics, Logger: log.Named("gateway")})
+// gatewayComponent serves the REST API on listeners; recorded says that the API service records calls. Ready is called when it knows what there is to serve.
+func gatewayComponent(conn grpc.ClientConnInterface, config *tls.Config, recorded bool, metrics prometheus.Registerer, log *zap.Logger, ready func(), listeners ...net.Listener) (process.Component, error) {
+	g, err := gateway.New(gateway.Config{API: conn, TLS: config, Audit: recorded, Version: version.Info(), Metrics: metrics, Logger: log.Named("gateway")})
 	if err != nil {
 		return process.Component{}, err
 	}
@@ -39,7 +39,7 @@ func (d *daemon) wireGateway() error {
 	if err != nil {
 		return fmt.Errorf("listen for the REST API: %w", err)
 	}
-	c, err := gatewayComponent(d.server.Conn(gatewayUser), d.identity.ServerTLS(serverNames("karve-gateway", d.settings)), d.metrics, d.log,
+	c, err := gatewayComponent(d.server.Conn(gatewayUser), d.identity.ServerTLS(serverNames("karve-gateway", d.settings)), d.settings.Access.Recorded(), d.metrics, d.log,
 		func() { d.step("REST API") }, listeners...)
 	if err != nil {
 		return err

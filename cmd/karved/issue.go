@@ -38,7 +38,7 @@ ROLE is gateway, scheduler, replication, nodehealth, network, storage, lifecycle
 			if err != nil {
 				return err
 			}
-			keys, err := identity.LoadOrCreate(string(dir), identity.Options{Name: settings.Name})
+			keys, err := identity.LoadOrCreate(string(dir), identityOptions(settings))
 			if err != nil {
 				return err
 			}

@@ -36,6 +36,7 @@ type roleOptions struct {
 	clusterDir                   string
 	nodeName, dataDir, runtime   string
 	settings                     cluster.Settings
+	audit                        bool
 	logs                         logOptions
 }
 
@@ -51,7 +52,7 @@ type part struct {
 // roles are all parts that run as their own process, besides the API, which holds the cluster's keys.
 func roles() []role {
 	out := []role{
-		{"gateway", "Serve the Kubernetes REST API", listenFlag("127.0.0.1:6443"), wireGatewayRole},
+		{"gateway", "Serve the Kubernetes REST API", gatewayFlags, wireGatewayRole},
 		{"node", "Run a node's pods", nodeFlags, wireNodeRole},
 		{"proxy", "Balance Services on a node", proxyFlags, wireProxyRole},
 	}
@@ -77,6 +78,11 @@ func listenFlag(fallback string) func(*cobra.Command, *roleOptions) {
 	return func(cmd *cobra.Command, o *roleOptions) {
 		cmd.Flags().StringVar(&o.listen, "listen", fallback, "host:port to serve on, if the part serves anything")
 	}
+}
+
+func gatewayFlags(cmd *cobra.Command, o *roleOptions) {
+	listenFlag("127.0.0.1:6443")(cmd, o)
+	cmd.Flags().BoolVar(&o.audit, "audit", false, "tell the API service what its records of calls need (default: what cluster.json says)")
 }
 
 func nodeFlags(cmd *cobra.Command, o *roleOptions) {
@@ -175,7 +181,7 @@ func wireGatewayRole(p *part, o *roleOptions) error {
 	if err != nil {
 		return fmt.Errorf("listen for the REST API: %w", err)
 	}
-	c, err := gatewayComponent(p.member.conn, p.credentials.ServerTLS(), p.metrics, p.member.log, func() {}, lis)
+	c, err := gatewayComponent(p.member.conn, p.credentials.ServerTLS(), o.audit || o.settings.Access.Recorded(), p.metrics, p.member.log, func() {}, lis)
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,7 @@ func runCommand() *cobra.Command {
 	var dataDir string
 	var progress bool
 	var logs logOptions
+	var access *cluster.AccessFlags
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run a whole cluster, all services and agents, in this process",
@@ -45,12 +46,13 @@ func runCommand() *cobra.Command {
 				return err
 			}
 			defer log.Sync() //nolint:errcheck // stderr cannot be synced everywhere
-			return runCluster(cmd.Context(), cluster.Dir(dataDir), tellOn(progress), log)
+			return runCluster(cmd.Context(), cluster.Dir(dataDir), access, tellOn(progress), log)
 		},
 	}
 	cmd.Flags().StringVar(&dataDir, "data-dir", string(cluster.DirOf(cluster.DefaultName)), "where the cluster keeps its data, with its settings in cluster.json (karve up writes them)")
 	cmd.Flags().BoolVar(&progress, "progress", false, "tell steps on file descriptor 3")
 	logs.flags(cmd)
+	access = cluster.NewAccessFlags(cmd.Flags())
 	return cmd
 }
 
@@ -62,7 +64,7 @@ func tellOn(progress bool) *cluster.Progress {
 }
 
 // runCluster runs everything until ctx ends. Why a start failed is told on progress, too.
-func runCluster(ctx context.Context, dir cluster.Dir, progress *cluster.Progress, log *zap.Logger) (err error) {
+func runCluster(ctx context.Context, dir cluster.Dir, access *cluster.AccessFlags, progress *cluster.Progress, log *zap.Logger) (err error) {
 	began := time.Now()
 	ready := false
 	defer func() {
@@ -85,6 +87,9 @@ func runCluster(ctx context.Context, dir cluster.Dir, progress *cluster.Progress
 	}
 	if !known {
 		return fmt.Errorf("%s is missing: karve up makes it", dir.SettingsFile())
+	}
+	if err := access.Apply(&settings.Access); err != nil {
+		return err
 	}
 	if err := cluster.Claim(settings.Name, dir); err != nil {
 		return err

@@ -33,6 +33,8 @@ type Settings struct {
 	Nodes int `json:"nodes"`
 	// Dataplane is "auto", "ipvs" or "nftables".
 	Dataplane string `json:"dataplane"`
+	// Access is how callers prove who they are, and what is recorded of what they do.
+	Access Access `json:"access,omitzero"`
 }
 
 var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$`)
@@ -55,7 +57,7 @@ func (s *Settings) Validate() error {
 	default:
 		return fmt.Errorf("--dataplane %q: give auto, ipvs or nftables", s.Dataplane)
 	}
-	return nil
+	return s.Access.Validate()
 }
 
 // NodeNames returns the names of the machine's nodes: its host name, then that with a number.

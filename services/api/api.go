@@ -176,6 +176,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	apiv1.RegisterDiscoveryServiceServer(r, server.NewDiscovery(s.resources, s.extension.OpenAPI(s.config.OpenAPI)))
 	systemv1.RegisterSystemServiceServer(r, &server.System{Server: s.resources, Checks: s.checks(), Metrics: s.config.Gatherer})
 	systemv1.RegisterMaintenanceServiceServer(r, s.maintain)
+	systemv1.RegisterIssuerServiceServer(r, &server.Issuer{Server: s.resources})
 	s.nodes.Register(r)
 	agentv1.RegisterPodAccessServiceServer(r, &server.PodAccess{Server: s.resources, Nodes: s.config.Nodes})
 	healthv1.RegisterHealthServer(r, s.health)

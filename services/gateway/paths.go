@@ -19,15 +19,17 @@ type pathHandler func(*Gateway, *response, *http.Request, context.Context)
 
 // paths are what is served besides resources and discovery. Each also answers below its own path.
 var paths = map[string]pathHandler{
-	"version": (*Gateway).serveVersion,
-	"healthz": (*Gateway).serveHealth,
-	"livez":   (*Gateway).serveHealth,
-	"readyz":  (*Gateway).serveHealth,
-	"metrics": (*Gateway).serveMetrics,
-	"openapi": (*Gateway).serveOpenAPI,
-	"api":     (*Gateway).serveDiscovery,
-	"apis":    (*Gateway).serveDiscovery,
-	"":        (*Gateway).serveRoot,
+	"version":     (*Gateway).serveVersion,
+	"healthz":     (*Gateway).serveHealth,
+	"livez":       (*Gateway).serveHealth,
+	"readyz":      (*Gateway).serveHealth,
+	"metrics":     (*Gateway).serveMetrics,
+	"openapi":     (*Gateway).serveOpenAPI,
+	"openid":      (*Gateway).serveIssuer,
+	".well-known": (*Gateway).serveIssuer,
+	"api":         (*Gateway).serveDiscovery,
+	"apis":        (*Gateway).serveDiscovery,
+	"":            (*Gateway).serveRoot,
 }
 
 const notFound = "404 page not found\n"
@@ -88,7 +90,7 @@ func (g *Gateway) serveRoot(w *response, r *http.Request, _ context.Context) {
 		plain(w, http.StatusNotFound, notFound)
 		return
 	}
-	list := []string{"/healthz", "/healthz/ping", "/livez", "/livez/ping", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/readyz/ping", "/version"}
+	list := []string{"/.well-known/openid-configuration", "/healthz", "/healthz/ping", "/livez", "/livez/ping", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/readyz/ping", "/version"}
 	if now := g.kinds.wait(r.Context()); now != nil {
 		list = append(list, now.documents.Paths()...)
 	}

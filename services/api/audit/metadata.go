@@ -65,7 +65,9 @@ func one(md metadata.MD, key string) string {
 }
 
 // aside are what the gateway calls besides the call that stands for its client's request.
-var aside = map[string]bool{systemv1.SystemService_Check_FullMethodName: true, systemv1.SystemService_GetMetrics_FullMethodName: true}
+var aside = map[string]bool{
+	systemv1.SystemService_Check_FullMethodName: true, systemv1.SystemService_GetMetrics_FullMethodName: true, systemv1.IssuerService_Discover_FullMethodName: true,
+}
 
 // quiet reports whether a call is left out: probes of the process, and what the gateway asks for its own or beside.
 func quiet(ctx context.Context, method string) bool {
