@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,9 @@ type nodeDialer struct {
 	mu    sync.Mutex
 	conns map[string]dialed // by node name
 }
+
+// dialTimeout bounds a connection that is made for one caller.
+const dialTimeout = 10 * time.Second
 
 type dialed struct {
 	addr string
@@ -56,6 +60,19 @@ func (d *nodeDialer) DialNode(_ context.Context, node *corev1.Node) (grpc.Client
 	}
 	d.conns[node.Name] = dialed{addr, conn}
 	return conn, nil
+}
+
+// DialHTTPS implements tunnel.Agents.
+func (d *nodeDialer) DialHTTPS(ctx context.Context, node *corev1.Node) (net.Conn, error) {
+	addr, err := agentAddr(node)
+	if err != nil {
+		return nil, err
+	}
+	config := d.tls.Clone()
+	config.ServerName, config.NextProtos = node.Name, []string{"http/1.1"}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	return (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", addr)
 }
 
 func (d *nodeDialer) close() error {

@@ -3,6 +3,7 @@
 package bytestream
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -58,12 +59,12 @@ func New(s Stream, cancel func(), local, remote net.Addr) *Conn {
 
 // Send sends everything of r to the stream and closes its sending side at the end of r.
 func Send(s Stream, r io.Reader) error {
+	buf := make([]byte, chunk)
 	for {
-		// A message may be handed over by reference: each has its own bytes.
-		buf := make([]byte, chunk)
 		n, err := r.Read(buf)
 		if n > 0 {
-			if err := s.Send(buf[:n:n]); err != nil {
+			// A message may be handed over by reference: each has its own bytes.
+			if err := s.Send(bytes.Clone(buf[:n])); err != nil {
 				return err
 			}
 		}

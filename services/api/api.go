@@ -178,6 +178,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	systemv1.RegisterMaintenanceServiceServer(r, s.maintain)
 	systemv1.RegisterIssuerServiceServer(r, &server.Issuer{Server: s.resources})
 	s.nodes.Register(r)
+	apiv1.RegisterTunnelServiceServer(r, s.tunnel())
 	agentv1.RegisterPodAccessServiceServer(r, &server.PodAccess{Server: s.resources, Nodes: s.config.Nodes})
 	healthv1.RegisterHealthServer(r, s.health)
 	if described, ok := r.(reflection.ServiceInfoProvider); ok {

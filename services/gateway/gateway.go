@@ -21,7 +21,9 @@ import (
 	agentv1 "karve.dev/karve/gen/go/karve/agent/v1"
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	systemv1 "karve.dev/karve/gen/go/karve/system/v1"
+	"karve.dev/karve/internal/fair"
 	"karve.dev/karve/internal/version"
+	"karve.dev/karve/services/gateway/proxy"
 	"karve.dev/karve/services/gateway/stream"
 )
 
@@ -58,11 +60,12 @@ type Gateway struct {
 	discovery apiv1.DiscoveryServiceClient
 	system    systemv1.SystemServiceClient
 	streams   *stream.Server
+	proxy     *proxy.Proxy
 
 	kinds       *kinds
 	metrics     *metrics
-	reads       *limiter
-	writes      *limiter
+	reads       *fair.Limiter
+	writes      *fair.Limiter
 	version     []byte
 	credentials *verifier
 
@@ -101,6 +104,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g.drained, g.drain = context.WithCancel(context.Background())
 	g.streams = stream.New(agentv1.NewPodAccessServiceClient(cfg.API), g.log)
+	g.proxy = proxy.New(apiv1.NewTunnelServiceClient(cfg.API), g.failProxied, g.log)
 	return g, nil
 }
 

@@ -89,6 +89,11 @@ func (g *Gateway) dispatch(w *response, r *http.Request, target *route.Target) {
 		g.fail(w, r, errNotReady)
 		return
 	}
+	if to, ok := now.table.Proxy(r.Method, path); ok {
+		*target = to.Target
+		g.serveProxied(w, r, to)
+		return
+	}
 	var outcome route.Outcome
 	*target, outcome = now.table.Parse(r.Method, path, asksForWatch(r.URL.RawQuery))
 	switch outcome {

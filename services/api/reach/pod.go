@@ -49,7 +49,15 @@ func (r *Reacher) DialPod(ctx context.Context, namespace, name string, port int3
 		err = apierrors.NewServiceUnavailable(fmt.Sprintf("connect to pod %s: its node has not answered in %v", name, dialTimeout))
 	}
 	cancel()
-	return nil, err
+	return nil, unreached(name, err)
+}
+
+// unreached tells that a pod's port does not answer; what the caller can mend stays as it is.
+func unreached(pod string, err error) error {
+	if apierrors.IsNotFound(err) || apierrors.IsBadRequest(err) || apierrors.IsServiceUnavailable(err) {
+		return err
+	}
+	return apierrors.NewServiceUnavailable(fmt.Sprintf("connect to pod %s: %v", pod, err))
 }
 
 // start begins a port-forward and waits until the agent has connected.

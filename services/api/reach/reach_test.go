@@ -227,7 +227,7 @@ func TestWhatIsNotReachedSaysWhy(t *testing.T) {
 		{"empty", "other", `no endpoints available for service "empty"`},
 		{"elsewhere", "1", "connect to localhost:1: "},
 		{"elsewhere", "web", `service "elsewhere" names another host: give the port as a number`},
-		{"deaf", "web", `connect to service "deaf": Internal error occurred: connection refused`},
+		{"deaf", "web", `connect to service "deaf": connect to pod deaf: Internal error occurred: connection refused`},
 	} {
 		_, err := w.reach.DialService(ctx, "default", c.name, c.port)
 		require.ErrorContains(t, err, c.want)

@@ -63,6 +63,9 @@ func (s *Server) begin(ctx context.Context, ref *apiv1.ObjectRef, verb string, f
 	return r, r.check(verb)
 }
 
+// Authorize refuses what somebody may not do.
+func (s *Server) Authorize(ctx context.Context, attrs authz.Attributes) error { return s.authorize(ctx, attrs) }
+
 func (s *Server) authorize(ctx context.Context, attrs authz.Attributes) error {
 	record := audit.From(ctx)
 	record.Asks(attrs)
