@@ -2,9 +2,14 @@ package gateway
 
 import (
 	"context"
+	"net"
+	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"google.golang.org/grpc/metadata"
+
+	"karve.dev/karve/internal/fair"
 )
 
 const (
@@ -14,39 +19,26 @@ const (
 	queueFactor = 10
 )
 
-// limiter bounds how many requests run at once. A short burst waits; what exceeds that is refused, so that an overload
-// costs neither memory nor the requests that are already running.
-type limiter struct {
-	slots   chan struct{}
-	waiting atomic.Int64
+// newLimiter bounds how many requests run at once, shared fairly among clients. A short burst waits; what exceeds that is
+// refused, so that an overload costs neither memory nor the requests that are already running.
+func newLimiter(n int) *fair.Limiter {
+	return fair.New(fair.Config{Running: n, Waiting: queueFactor * n, Patience: queueTime})
 }
 
-func newLimiter(n int) *limiter { return &limiter{slots: make(chan struct{}, n)} }
-
-// acquire takes a slot; false means that the server is too busy. The caller gives it back with release.
-func (l *limiter) acquire(ctx context.Context) bool {
-	select {
-	case l.slots <- struct{}{}:
-		return true
-	default:
+// clientOf tells clients apart, by what forward found out: a certificate's user, a token, or else where they come from.
+func clientOf(ctx context.Context, r *http.Request) string {
+	md, _ := metadata.FromOutgoingContext(ctx)
+	for _, key := range []string{keyAuthorization, keyRemoteUser} {
+		if values := md[key]; len(values) > 0 {
+			return values[0]
+		}
 	}
-	if l.waiting.Add(1) > int64(queueFactor*cap(l.slots)) {
-		l.waiting.Add(-1)
-		return false
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
 	}
-	defer l.waiting.Add(-1)
-	timeout := time.NewTimer(queueTime)
-	defer timeout.Stop()
-	select {
-	case l.slots <- struct{}{}:
-		return true
-	case <-timeout.C:
-	case <-ctx.Done():
-	}
-	return false
+	return host
 }
-
-func (l *limiter) release() { <-l.slots }
 
 // inflight counts running requests, so that a shutdown can wait for them. The zero value is open and ready.
 type inflight struct {

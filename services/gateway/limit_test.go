@@ -2,38 +2,12 @@ package gateway
 
 import (
 	"bytes"
-	"context"
 	"net/http"
 	"net/http/httptest"
-	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
-
-func TestLimiterQueuesABurstAndRefusesTheRest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLimiter(2)
-		ctx := context.Background()
-		require.True(t, l.acquire(ctx))
-		require.True(t, l.acquire(ctx))
-		var wg sync.WaitGroup
-		outcomes := make(chan bool, 100)
-		for range 2*queueFactor + 5 {
-			wg.Go(func() { outcomes <- l.acquire(ctx) })
-		}
-		synctest.Wait()
-		require.Len(t, outcomes, 5, "what exceeds the queue is refused at once")
-		l.release()
-		synctest.Wait()
-		require.Len(t, outcomes, 6, "a free slot goes to who waits")
-		time.Sleep(queueTime + time.Second)
-		wg.Wait()
-		require.Len(t, outcomes, 2*queueFactor+5, "nobody waits for ever")
-	})
-}
 
 func TestCompressionIsForOtherMachines(t *testing.T) {
 	r := httptest.NewRequest("GET", "/", nil)

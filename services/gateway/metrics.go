@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	systemv1 "karve.dev/karve/gen/go/karve/system/v1"
+	"karve.dev/karve/internal/fair"
 	"karve.dev/karve/services/gateway/route"
 )
 
@@ -40,7 +41,7 @@ type counters struct {
 	duration prometheus.Observer
 }
 
-func newMetrics(registerer prometheus.Registerer, reads, writes *limiter) (*metrics, error) {
+func newMetrics(registerer prometheus.Registerer, reads, writes *fair.Limiter) (*metrics, error) {
 	labels := []string{"verb", "group", "version", "resource", "subresource", "scope", "component"}
 	m := &metrics{
 		own:   prometheus.NewRegistry(),
@@ -54,10 +55,10 @@ func newMetrics(registerer prometheus.Registerer, reads, writes *limiter) (*metr
 		}, labels),
 	}
 	collectors := []prometheus.Collector{m.total, m.duration}
-	for kind, l := range map[string]*limiter{"readOnly": reads, "mutating": writes} {
+	for kind, l := range map[string]*fair.Limiter{"readOnly": reads, "mutating": writes} {
 		collectors = append(collectors, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "apiserver_current_inflight_requests", Help: "Requests that run, watches and streams apart.", ConstLabels: prometheus.Labels{"request_kind": kind},
-		}, func() float64 { return float64(len(l.slots)) }))
+		}, func() float64 { running, _ := l.Load(); return float64(running) }))
 	}
 	for _, c := range collectors {
 		m.own.MustRegister(c)

@@ -61,11 +61,12 @@ func (g *Gateway) serveResource(w *response, r *http.Request, t *route.Target) {
 	if r.Method != http.MethodGet {
 		limit = g.writes
 	}
-	if !limit.acquire(r.Context()) {
+	leave, err := limit.Enter(r.Context(), clientOf(c.ctx, r))
+	if err != nil {
 		g.tooMany(w, r)
 		return
 	}
-	result, err := g.act(c, limit)
+	result, err := g.act(c, leave)
 	if err != nil {
 		g.fail(w, r, err)
 		return
@@ -74,8 +75,8 @@ func (g *Gateway) serveResource(w *response, r *http.Request, t *route.Target) {
 }
 
 // act calls the API service. The slot is given back before the answer is written: a client that reads slowly holds none.
-func (g *Gateway) act(c *call, limit *limiter) (*apiv1.Result, error) {
-	defer limit.release()
+func (g *Gateway) act(c *call, leave func()) (*apiv1.Result, error) {
+	defer leave()
 	ctx, cancel := context.WithTimeout(c.ctx, c.timeout(g.cfg.RequestTimeout))
 	defer cancel()
 	c.ctx = ctx

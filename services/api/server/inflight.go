@@ -2,13 +2,14 @@ package server
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"karve.dev/karve/internal/fair"
 	"karve.dev/karve/internal/identity"
 )
 
@@ -19,42 +20,25 @@ const (
 	queueWait   = 5 * time.Second
 )
 
-// limiter keeps a flood of calls from taking all memory: so many run, so many wait for a while, the rest is refused.
-type limiter struct {
-	slots  chan struct{}
-	queued atomic.Int64
+// limiter keeps a flood of calls from taking all memory, and one client's flood from stopping the others: so many run, so
+// many wait for a while, the rest is refused.
+type limiter struct{ *fair.Limiter }
+
+func newLimiter(running, waiting int) *limiter {
+	return &limiter{fair.New(fair.Config{Running: running, Waiting: waiting, Patience: queueWait})}
 }
 
-func newLimiter(n int) *limiter { return &limiter{slots: make(chan struct{}, n)} }
-
-// enter waits for a slot; the call leaves it with the returned function.
+// enter waits for a place; the call leaves it with the returned function.
 func (l *limiter) enter(ctx context.Context, user identity.User) (leave func(), err error) {
 	if l == nil || ownPart(user) {
 		return func() {}, nil
 	}
-	select {
-	case l.slots <- struct{}{}:
-		return l.leave, nil
-	default:
-	}
-	if l.queued.Add(1) > maxQueued {
-		l.queued.Add(-1)
+	leave, err = l.Enter(ctx, user.Name)
+	if errors.Is(err, fair.ErrBusy) {
 		return nil, errBusy()
 	}
-	defer l.queued.Add(-1)
-	patience := time.NewTimer(queueWait)
-	defer patience.Stop()
-	select {
-	case l.slots <- struct{}{}:
-		return l.leave, nil
-	case <-patience.C:
-		return nil, errBusy()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	return leave, err
 }
-
-func (l *limiter) leave() { <-l.slots }
 
 func errBusy() error {
 	return apierrors.NewTooManyRequests("the API service is overloaded, please try again later", 1)

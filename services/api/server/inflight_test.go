@@ -10,8 +10,7 @@ import (
 )
 
 func TestFloodDoesNotStopTheClustersOwnParts(t *testing.T) {
-	l := newLimiter(1)
-	l.queued.Store(maxQueued)
+	l := newLimiter(1, 0)
 	jane := identity.User{Name: "jane"}
 	leave, err := l.enter(t.Context(), jane)
 	require.NoError(t, err)

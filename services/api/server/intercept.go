@@ -37,7 +37,7 @@ type Interceptors struct {
 
 // NewInterceptors returns interceptors; metrics may be nil.
 func NewInterceptors(authenticate func(ctx context.Context) (identity.User, error), metrics *Metrics, log *zap.Logger) *Interceptors {
-	return &Interceptors{Authenticate: authenticate, Log: log, Metrics: metrics, limit: newLimiter(maxInFlight)}
+	return &Interceptors{Authenticate: authenticate, Log: log, Metrics: metrics, limit: newLimiter(maxInFlight, maxQueued)}
 }
 
 // open are the services that answer without knowing who asks.
