@@ -157,6 +157,9 @@ type Image struct {
 	StopSignal string
 	// Volumes are folders that the image declares as volumes.
 	Volumes []string
+	// Layers are the folders on the machine that hold the image's files, the topmost first; none where the engine keeps
+	// them in another way. Only Runtime.Image tells.
+	Layers []string
 }
 
 // Credentials log in to a registry.

@@ -51,7 +51,7 @@ func fromClaim() *corev1.Pod {
 func prepared(t *testing.T, have Objects, folders string, pod *corev1.Pod) (*Prepared, error) {
 	m := New(t.TempDir(), have, nil, NewFolders(folders))
 	t.Cleanup(func() { require.NoError(t, m.Teardown("uid")) })
-	return m.Prepare(context.Background(), pod, &podfield.Facts{})
+	return m.Prepare(context.Background(), pod, &podfield.Facts{}, nil)
 }
 
 func TestALocalFolderComesWithItsFirstPodAndGoesWithItsVolume(t *testing.T) {
@@ -144,7 +144,7 @@ func TestDevicesAreMountedOrPassedOn(t *testing.T) {
 	// As a file system, it gets one the first time; what is on it stays.
 	for range 2 {
 		m := New(t.TempDir(), pair(localAt(device)), nil, nil)
-		out, err := m.Prepare(context.Background(), fromClaim(), &podfield.Facts{})
+		out, err := m.Prepare(context.Background(), fromClaim(), &podfield.Facts{}, nil)
 		require.NoError(t, err)
 		require.DirExists(t, filepath.Join(out.Paths["v"], "lost+found"))
 		require.NoError(t, os.WriteFile(filepath.Join(out.Paths["v"], "kept"), nil, 0o600))

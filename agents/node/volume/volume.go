@@ -59,6 +59,8 @@ type request struct {
 	spec  *corev1.Volume
 	dir   string
 	out   *Prepared
+	// layers are the image's, of an image volume.
+	layers []string
 	// readOnly and block are what the volume turns out to be.
 	readOnly, block bool
 }
@@ -76,10 +78,11 @@ var kinds = []struct {
 	{func(v *corev1.VolumeSource) bool { return v.Projected != nil }, (*Manager).projected},
 	{func(v *corev1.VolumeSource) bool { return v.PersistentVolumeClaim != nil || v.Ephemeral != nil }, (*Manager).claim},
 	{func(v *corev1.VolumeSource) bool { return v.NFS != nil }, (*Manager).nfs},
+	{func(v *corev1.VolumeSource) bool { return v.Image != nil }, (*Manager).image},
 }
 
-// Prepare makes all volumes of a pod, or refreshes them.
-func (m *Manager) Prepare(ctx context.Context, pod *corev1.Pod, facts *podfield.Facts) (*Prepared, error) {
+// Prepare makes all volumes of a pod, or refreshes them. Layers are the folders of its image volumes' images.
+func (m *Manager) Prepare(ctx context.Context, pod *corev1.Pod, facts *podfield.Facts, layers map[string][]string) (*Prepared, error) {
 	out := &Prepared{Paths: map[string]string{}, ReadOnly: map[string]bool{}, Devices: map[string]bool{}}
 	for i := range pod.Spec.Volumes {
 		spec := &pod.Spec.Volumes[i]
@@ -87,7 +90,9 @@ func (m *Manager) Prepare(ctx context.Context, pod *corev1.Pod, facts *podfield.
 			out.Paths[spec.Name] = "/"
 			continue
 		}
-		r := &request{pod: pod, facts: facts, spec: spec, dir: filepath.Join(m.podDir(string(pod.UID)), "volumes", spec.Name), out: out}
+		r := &request{
+			pod: pod, facts: facts, spec: spec, dir: filepath.Join(m.podDir(string(pod.UID)), "volumes", spec.Name), out: out, layers: layers[spec.Name],
+		}
 		path, err := m.prepare(ctx, r)
 		if err != nil {
 			return nil, fmt.Errorf("MountVolume.SetUp failed for volume %q : %w", spec.Name, err)

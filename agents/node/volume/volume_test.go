@@ -62,7 +62,7 @@ func TestContentIsSwappedAsAWhole(t *testing.T) {
 	m := New(t.TempDir(), have, nil, nil)
 	pod := testPod(fromConfigMap("cm"))
 	prepare := func() string {
-		out, err := m.Prepare(context.Background(), pod, &podfield.Facts{})
+		out, err := m.Prepare(context.Background(), pod, &podfield.Facts{}, nil)
 		require.NoError(t, err)
 		return out.Paths["v"]
 	}
@@ -93,7 +93,7 @@ func TestItemsAndWhatIsMissing(t *testing.T) {
 	m := New(t.TempDir(), objects{"cm": {"a": "1"}}, nil, nil)
 	mode := int32(0o400)
 	pod := testPod(fromConfigMap("cm", corev1.KeyToPath{Key: "a", Path: "deep/er/file", Mode: &mode}))
-	out, err := m.Prepare(context.Background(), pod, &podfield.Facts{})
+	out, err := m.Prepare(context.Background(), pod, &podfield.Facts{}, nil)
 	require.NoError(t, err)
 	path := filepath.Join(out.Paths["v"], "deep", "er", "file")
 	require.Equal(t, "1", read(t, path))
@@ -108,12 +108,12 @@ func TestItemsAndWhatIsMissing(t *testing.T) {
 		"this kind of volume is not supported yet":     {RBD: &corev1.RBDVolumeSource{}},
 		"hostPath type check failed: /dev/null is not": {HostPath: &corev1.HostPathVolumeSource{Path: "/dev/null", Type: ptr(corev1.HostPathDirectory)}},
 	} {
-		_, err := m.Prepare(context.Background(), testPod(source), &podfield.Facts{})
+		_, err := m.Prepare(context.Background(), testPod(source), &podfield.Facts{}, nil)
 		require.ErrorContains(t, err, name)
 	}
 	source := fromConfigMap("none")
 	source.ConfigMap.Optional = ptr(true)
-	_, err = m.Prepare(context.Background(), testPod(source), &podfield.Facts{})
+	_, err = m.Prepare(context.Background(), testPod(source), &podfield.Facts{}, nil)
 	require.NoError(t, err)
 }
 
@@ -147,13 +147,13 @@ func TestSubPathStaysInItsVolume(t *testing.T) {
 	m := New(t.TempDir(), nil, nil, nil)
 	defer func() { require.NoError(t, m.Teardown("uid")) }()
 	for _, path := range []string{"escape", "escape/secret", "../" + filepath.Base(outside)} {
-		_, err := m.SubPath("uid", "c", 0, volume, path)
+		_, err := m.SubPath(Place{"uid", "c", 0}, volume, path)
 		require.Error(t, err, path)
 	}
-	path, err := m.SubPath("uid", "c", 0, volume, "file")
+	path, err := m.SubPath(Place{"uid", "c", 0}, volume, "file")
 	require.NoError(t, err)
 	require.Equal(t, "mine", read(t, path))
-	path, err = m.SubPath("uid", "c", 1, volume, "new/folder")
+	path, err = m.SubPath(Place{"uid", "c", 1}, volume, "new/folder")
 	require.NoError(t, err)
 	require.DirExists(t, path)
 	require.DirExists(t, filepath.Join(volume, "new", "folder"))

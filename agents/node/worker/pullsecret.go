@@ -15,15 +15,15 @@ type dockerAuth struct {
 }
 
 // pullSecrets returns the credentials among the pod's imagePullSecrets that are for the image's registry.
-func (s *starting) pullSecrets(pod *corev1.Pod) []runtime.Credentials {
+func (w *worker) pullSecrets(pod *corev1.Pod, image string) []runtime.Credentials {
 	var out []runtime.Credentials
 	for _, ref := range pod.Spec.ImagePullSecrets {
-		secret := s.pool.cfg.Objects.Secret(pod.Namespace, ref.Name)
+		secret := w.pool.cfg.Objects.Secret(pod.Namespace, ref.Name)
 		if secret == nil {
 			continue // an image may be public: the pull tells
 		}
 		for registry, auth := range registries(secret) {
-			if matches(registry, s.c.Image) {
+			if matches(registry, image) {
 				out = append(out, credentials(registry, auth))
 			}
 		}

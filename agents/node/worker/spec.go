@@ -13,6 +13,7 @@ import (
 	"karve.dev/karve/agents/node/podfield"
 	"karve.dev/karve/agents/node/podstate"
 	"karve.dev/karve/agents/node/runtime"
+	"karve.dev/karve/agents/node/volume"
 )
 
 // spec puts together what the engine needs to know about a container.
@@ -92,7 +93,11 @@ func (w *worker) prepareVolumes(ctx context.Context, again bool) error {
 	if done && !again {
 		return nil
 	}
-	prepared, err := w.pool.cfg.Volumes.Prepare(ctx, pod, w.facts())
+	layers, err := w.imageVolumes(ctx, pod)
+	var prepared *volume.Prepared
+	if err == nil {
+		prepared, err = w.pool.cfg.Volumes.Prepare(ctx, pod, w.facts(), layers)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err != nil {
@@ -122,9 +127,17 @@ func (s *starting) mounts(env *environment) ([]runtime.Mount, error) {
 		if m.SubPathExpr != "" {
 			sub = expand(m.SubPathExpr, env)
 		}
+		place := volume.Place{UID: string(s.uid), Container: s.c.Name, Index: i}
 		if sub != "" {
 			var err error
-			if source, err = s.pool.cfg.Volumes.SubPath(string(s.uid), s.c.Name, i, source, sub); err != nil {
+			if source, err = s.pool.cfg.Volumes.SubPath(place, source, sub); err != nil {
+				return nil, err
+			}
+		}
+		readOnly := m.ReadOnly || prepared.ReadOnly[m.Name]
+		if readOnly && m.RecursiveReadOnly != nil {
+			var err error
+			if source, err = s.pool.cfg.Volumes.RecursiveReadOnly(place, source, *m.RecursiveReadOnly); err != nil {
 				return nil, err
 			}
 		}
@@ -133,7 +146,7 @@ func (s *starting) mounts(env *environment) ([]runtime.Mount, error) {
 			target = "/" + target
 		}
 		taken[target] = true
-		out = append(out, runtime.Mount{Source: source, Target: target, ReadOnly: m.ReadOnly || prepared.ReadOnly[m.Name], Propagation: propagation(m.MountPropagation)})
+		out = append(out, runtime.Mount{Source: source, Target: target, ReadOnly: readOnly, Propagation: propagation(m.MountPropagation)})
 	}
 	own, err := s.ownFiles()
 	if err != nil {

@@ -73,8 +73,12 @@ func (s *starting) run(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", errSandbox, err)
 	}
 	if err := s.prepareVolumes(ctx, false); err != nil {
-		if ctx.Err() != nil {
+		var failure *image.Failure
+		switch {
+		case ctx.Err() != nil:
 			return err
+		case errors.As(err, &failure):
+			return &startFailure{failure.Reason, failure, pullDelay}
 		}
 		s.event("", corev1.EventTypeWarning, "FailedMount", "%v", err)
 		return &startFailure{volumesMissing, err, retryDelay}
@@ -95,7 +99,7 @@ func (s *starting) run(ctx context.Context) error {
 }
 
 func (s *starting) image(ctx context.Context) (runtime.Image, error) {
-	img, err := s.pool.cfg.Images.Ensure(ctx, s.c, s.pullSecrets(s.pod), s.emit)
+	img, err := s.pool.cfg.Images.Ensure(ctx, s.c, s.pullSecrets(s.pod, s.c.Image), s.emit)
 	var failure *image.Failure
 	if errors.As(err, &failure) {
 		return img, &startFailure{failure.Reason, failure, pullDelay}

@@ -50,6 +50,7 @@ type worker struct {
 
 	preparing sync.Mutex // held while volumes are made
 	prepared  *volume.Prepared
+	layers    map[string][]string // of the pod's image volumes; under preparing
 }
 
 func newWorker(p *Pool, pod *corev1.Pod) *worker {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/moby/moby/api/pkg/authconfig"
 	"github.com/moby/moby/api/types/registry"
@@ -26,6 +27,12 @@ func (r *Runtime) Image(ctx context.Context, ref string) (runtime.Image, error) 
 	if res.Config != nil {
 		image.User, image.StopSignal = res.Config.User, res.Config.StopSignal
 		image.Volumes = slices.Sorted(maps.Keys(res.Config.Volumes))
+	}
+	if driver := res.GraphDriver; driver != nil && driver.Data["UpperDir"] != "" {
+		image.Layers = []string{driver.Data["UpperDir"]}
+		if lower := driver.Data["LowerDir"]; lower != "" {
+			image.Layers = append(image.Layers, strings.Split(lower, ":")...)
+		}
 	}
 	return image, nil
 }
