@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,7 +35,12 @@ type Figures struct {
 type Disk struct {
 	Total, Free        int64
 	Inodes, InodesFree int64
+	// Device tells file systems apart.
+	Device uint64
 }
+
+// SeparateImages tells whether images and containers are on a disk of their own.
+func (f *Figures) SeparateImages() bool { return f.NodeDisk.Device != f.ImageDisk.Device }
 
 // Used is what is taken.
 func (d Disk) Used() int64 { return d.Total - d.Free }
@@ -78,8 +84,14 @@ func (p Proc) Read() (Figures, error) {
 			f.ImageDisk = images
 		}
 	}
-	f.Network, _ = Network(os.Getpid())
+	all, _ := Network(os.Getpid())
+	f.Network = slices.DeleteFunc(all, func(n Interface) bool { return leadsToAPod(n.Name) })
 	return f, nil
+}
+
+// leadsToAPod tells the machine's ends of pods' and containers' interfaces from what the machine itself has.
+func leadsToAPod(name string) bool {
+	return strings.HasPrefix(name, "kvp") || strings.HasPrefix(name, "veth")
 }
 
 func (f *Figures) readMemory() error {
@@ -162,6 +174,7 @@ func disk(dir string) (Disk, error) {
 	return Disk{
 		Total: int64(st.Blocks) * st.Bsize, Free: int64(st.Bavail) * st.Bsize,
 		Inodes: int64(st.Files), InodesFree: int64(st.Ffree),
+		Device: uint64(uint32(st.Fsid.Val[0])) | uint64(uint32(st.Fsid.Val[1]))<<32,
 	}, nil
 }
 
