@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"karve.dev/karve/services/api/admission"
@@ -12,18 +11,13 @@ import (
 	"karve.dev/karve/services/api/admission/match"
 	hooks "karve.dev/karve/services/api/admission/webhook"
 	"karve.dev/karve/services/api/server"
-	"karve.dev/karve/services/api/watch"
 )
 
 // dynamic are the admission plugins that ask what the cluster's users have set up, in their order.
 func (s *Server) dynamic(r *server.Server) []admission.Plugin {
-	collection := func(kind string) *watch.Collection {
-		return r.Collection(admissionregistrationv1.SchemeGroupVersion.WithKind(kind))
-	}
 	compiler := expression.NewCompiler()
 	return []admission.Plugin{
 		hooks.New(hooks.Config{
-			Validating: collection("ValidatingWebhookConfiguration"), Mutating: collection("MutatingWebhookConfiguration"),
 			World: world{r}, Client: s.webhooks, Compiler: compiler, Authorize: s.authz.Authorize, Log: s.config.Log,
 		}),
 	}

@@ -85,6 +85,15 @@ func deleteOptions(o *apiv1.DeleteOptions) func(admission.Operation) runtime.Obj
 	}
 }
 
+// Kind returns how a kind is served.
+func (s *Server) Kind(gvk schema.GroupVersionKind) (*registry.Kind, bool) {
+	sv, ok := s.lookup(gvk)
+	if !ok {
+		return nil, false
+	}
+	return sv.Kind, true
+}
+
 // Equivalents returns the kinds by which the objects of k are served, k among them: its other versions.
 func (s *Server) Equivalents(k *registry.Kind) (out []*registry.Kind) {
 	prefix := KeyPrefix(k)

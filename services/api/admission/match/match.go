@@ -14,12 +14,18 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/services/api/admission"
 	"karve.dev/karve/services/api/registry"
 )
 
 // World is what has to be known besides the write.
 type World interface {
+	Source
+	// Read returns an object; a NotFound StatusError when there is none, or no such kind.
+	Read(ctx context.Context, gvk schema.GroupVersionKind, namespace, name string) (registry.Object, error)
+	// Kind returns how a kind is served.
+	Kind(gvk schema.GroupVersionKind) (*registry.Kind, bool)
 	// Namespace returns a namespace, which is shared; a NotFound StatusError when there is none.
 	Namespace(ctx context.Context, name string) (*corev1.Namespace, error)
 	// Equivalents returns the kinds by which the same objects are served, k itself among them.
@@ -223,7 +229,10 @@ var reviews = map[schema.GroupKind]bool{
 	{Group: "authorization.k8s.io", Kind: "SelfSubjectAccessReview"}: true, {Group: "authorization.k8s.io", Kind: "SelfSubjectRulesReview"}: true,
 }
 
-// Exempt reports whether nobody is asked about a kind.
-func Exempt(k *registry.Kind) bool {
-	return k.Group == admissionregistrationv1.GroupName && configurations[k.Kind] || reviews[k.GroupKind()]
+// Concerns reports whether webhooks and policies are asked about a write at all. What the API service does by itself is
+// none of their business: one that does not answer must not keep it from starting.
+func Concerns(a *admission.Attributes) bool {
+	k := a.Kind
+	exempt := k.Group == admissionregistrationv1.GroupName && configurations[k.Kind] || reviews[k.GroupKind()]
+	return !exempt && !a.Settled && a.User.Name != identity.UserAPI
 }

@@ -15,78 +15,38 @@ import (
 	"karve.dev/karve/services/api/admission/match"
 )
 
-// asked is what is remembered of the first round: who is to be asked once more, since somebody has changed the object
-// after him, and how the object looked at the end.
-type asked struct {
-	// eligible want to be asked again, due are those of them that will be.
-	eligible, due map[string]bool
-	object        []byte
-}
-
-func (m *asked) changed() {
-	for id := range m.eligible {
-		m.due[id] = true
-	}
-	clear(m.eligible)
-}
-
 // Admit implements admission.Plugin: the webhooks change the object one after the other.
 func (p *Plugin) Admit(ctx context.Context, a *admission.Attributes) error {
-	configurations := p.mutators.All()
-	if len(configurations) == 0 || !concerns(a) {
-		return nil
+	configurations, err := p.mutators.All(ctx)
+	if err != nil || len(configurations) == 0 || !match.Concerns(a) {
+		return err
 	}
 	views := match.NewViews(a)
-	memory, _ := a.Round().Remembered(p).(*asked)
-	if memory == nil {
-		memory = &asked{eligible: map[string]bool{}, due: map[string]bool{}}
-		a.Round().Remember(p, memory)
-	}
-	if a.Round().Second && !bytes.Equal(memory.object, snapshot(views, a)) {
-		memory.changed()
-	}
+	again := match.Remember(p, a, views)
 	index := -1
 	for _, hooks := range configurations {
 		for _, h := range hooks {
 			index++
-			if a.Round().Second && !memory.due[h.id] {
+			if !again.Due(h.id) {
 				continue
 			}
-			if err := p.admit(ctx, a, views, h, index, memory); err != nil {
+			if err := p.admit(ctx, a, views, h, index, again); err != nil {
 				return err
 			}
 		}
 	}
-	if len(memory.eligible) > 0 || len(memory.due) > 0 {
-		memory.object = snapshot(views, a)
-	}
+	again.Done(views)
 	return nil
 }
 
-// snapshot is the object at the moment; it is needed only when somebody may have to be asked again.
-func snapshot(views *match.Views, a *admission.Attributes) []byte {
-	view, err := views.Of(a.Kind)
-	if err != nil {
-		return nil
-	}
-	data, _ := view.ObjectJSON()
-	return data
-}
-
-func (p *Plugin) admit(ctx context.Context, a *admission.Attributes, views *match.Views, h *hook, index int, memory *asked) error {
+func (p *Plugin) admit(ctx context.Context, a *admission.Attributes, views *match.Views, h *hook, index int, again *match.Again) error {
 	c, err := p.prepare(ctx, a, views, h, index)
 	if err != nil || c == nil {
 		return err
 	}
 	changed, err := p.mutate(ctx, c, views)
 	p.note(a, c, changed)
-	if changed {
-		memory.changed()
-		a.Round().Changed, a.Round().Again = true, true
-	}
-	if h.again {
-		memory.eligible[h.id] = true
-	}
+	again.Asked(h.id, changed, h.again)
 	if err != nil {
 		return p.verdict(ctx, c, err, "mutation", a)
 	}

@@ -10,9 +10,9 @@ import (
 
 // Validate implements admission.Validator: all webhooks are asked at once, and the first of those that refuse has its say.
 func (p *Plugin) Validate(ctx context.Context, a *admission.Attributes) error {
-	configurations := p.validators.All()
-	if len(configurations) == 0 || !concerns(a) {
-		return nil
+	configurations, err := p.validators.All(ctx)
+	if err != nil || len(configurations) == 0 || !match.Concerns(a) {
+		return err
 	}
 	var calls []*call
 	views := match.NewViews(a)

@@ -12,12 +12,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/services/api/admission"
 	"karve.dev/karve/services/api/admission/expression"
 	"karve.dev/karve/services/api/admission/match"
-	"karve.dev/karve/services/api/registry"
-	"karve.dev/karve/services/api/watch"
 	"karve.dev/karve/services/api/webhook"
 )
 
@@ -25,13 +22,11 @@ type selector = metav1.LabelSelector
 
 // Config makes a Plugin; all is required.
 type Config struct {
-	// Validating and Mutating are where the configurations are; nil where they are not served.
-	Validating, Mutating *watch.Collection
-	World                match.World
-	Client               *webhook.Client
-	Compiler             *expression.Compiler
-	Authorize            expression.Authorize
-	Log                  *zap.Logger
+	World     match.World
+	Client    *webhook.Client
+	Compiler  *expression.Compiler
+	Authorize expression.Authorize
+	Log       *zap.Logger
 }
 
 // Plugin is an admission plugin. It is safe for concurrent use.
@@ -48,23 +43,9 @@ var _ admission.Validator = (*Plugin)(nil)
 func New(config Config) *Plugin {
 	p := &Plugin{config: config, authorizer: expression.Authorizer{Decide: config.Authorize}}
 	group := admissionregistrationv1.SchemeGroupVersion
-	p.validators = set(config.Validating, group.WithKind("ValidatingWebhookConfiguration"), p.validating)
-	p.mutators = set(config.Mutating, group.WithKind("MutatingWebhookConfiguration"), p.mutating)
+	p.validators = match.NewSet(config.World, group.WithKind("ValidatingWebhookConfiguration"), p.validating)
+	p.mutators = match.NewSet(config.World, group.WithKind("MutatingWebhookConfiguration"), p.mutating)
 	return p
-}
-
-func set(objects *watch.Collection, gvk gvk, make func(registry.Object) []*hook) *match.Set[[]*hook] {
-	kind, ok := registry.Lookup(gvk)
-	if !ok {
-		objects = nil
-	}
-	return match.NewSet(objects, kind, make)
-}
-
-// concerns reports whether webhooks are asked about a write at all. What the API service does by itself is not: a webhook
-// that does not answer must not keep it from starting.
-func concerns(a *admission.Attributes) bool {
-	return !a.Settled && !match.Exempt(a.Kind) && a.User.Name != identity.UserAPI
 }
 
 // call is one webhook that is to be asked, and what about.
