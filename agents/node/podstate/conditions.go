@@ -21,6 +21,9 @@ func (s *describer) setPhase(st *corev1.PodStatus) {
 		st.Message = "Pod was active on the node longer than the specified deadline"
 		return
 	}
+	if s.ended(st) {
+		return
+	}
 	switch {
 	case s.initFailed():
 		st.Phase = corev1.PodFailed
@@ -103,8 +106,11 @@ func (s *describer) conditions(st *corev1.PodStatus) []corev1.PodCondition {
 		s.condition(corev1.PodReady, podReady),
 		s.condition(corev1.ContainersReady, ready),
 	}
+	if c := s.disruption(); c != nil {
+		out = append(out, *c)
+	}
 	for _, c := range s.pod.Status.Conditions {
-		if !slices.Contains(Owned, c.Type) {
+		if !slices.Contains(Owned, c.Type) && !(s.obs.Ending != nil && c.Type == corev1.DisruptionTarget) {
 			out = append(out, c)
 		}
 	}

@@ -33,7 +33,7 @@ func isOver(pod *corev1.Pod, obs *Observed, past bool) bool {
 		return false
 	}
 	if pod.DeletionTimestamp == nil {
-		return past || terminalPhase(obs.Previous.Phase)
+		return past || obs.Ending != nil || terminalPhase(obs.Previous.Phase)
 	}
 	for _, op := range obs.Busy {
 		if op.Verb == Start || op.Verb == MakeSandbox {

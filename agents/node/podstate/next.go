@@ -26,7 +26,7 @@ func Next(pod *corev1.Pod, obs *Observed, now time.Time) Plan {
 	switch {
 	case obs.Gone || pod.DeletionTimestamp != nil:
 		p.takeDown()
-	case limited && !now.Before(deadline), Finished(pod, obs):
+	case obs.Ending != nil, limited && !now.Before(deadline), Finished(pod, obs):
 		p.windDown()
 	default:
 		if limited {

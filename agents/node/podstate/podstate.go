@@ -92,6 +92,8 @@ type Observed struct {
 	Wired bool
 	// Gone is true when the pod is no longer in the API.
 	Gone bool
+	// Ending is set when the node itself ends the pod.
+	Ending *Ending
 	// Previous is the last known status: the memory of what has been removed from the engine.
 	Previous corev1.PodStatus
 	// HostIPs are the node's addresses.

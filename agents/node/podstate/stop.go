@@ -13,6 +13,9 @@ const defaultGrace = 30 * time.Second
 
 // grace is how long the pod's containers may take to stop.
 func (p *planner) grace() time.Duration {
+	if p.obs.Ending != nil && p.pod.DeletionTimestamp == nil {
+		return p.obs.Ending.Grace
+	}
 	seconds := p.pod.DeletionGracePeriodSeconds
 	if p.pod.DeletionTimestamp == nil || seconds == nil {
 		seconds = p.pod.Spec.TerminationGracePeriodSeconds

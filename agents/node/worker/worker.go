@@ -41,11 +41,12 @@ type worker struct {
 	// failures counts the failures in a row of a container name, for its back-off.
 	failures map[string]int
 	reported []byte
-	born     time.Time // when the pod was first seen; zero once it has been reported running
-	held     time.Time // since when a status that can wait has not been reported
-	hadOne   bool      // a sandbox existed before
-	stale    bool      // volumes need a refresh
-	closed   bool      // no operation begins any more
+	born     time.Time     // when the pod was first seen; zero once it has been reported running
+	held     time.Time     // since when a status that can wait has not been reported
+	hadOne   bool          // a sandbox existed before
+	stale    bool          // volumes need a refresh
+	closed   bool          // no operation begins any more
+	stopped  chan struct{} // closed when the pod has ended as the node wanted; nil: it did not
 	ports    publishing
 
 	preparing sync.Mutex // held while volumes are made
@@ -183,6 +184,7 @@ func (w *worker) step(ctx context.Context, now time.Time) (wake time.Time, done 
 	w.backOffEvents(&status)
 	w.obs.Previous = status
 	w.report(&status, now, false)
+	w.tellStopped(plan.Done || status.Phase == corev1.PodFailed || status.Phase == corev1.PodSucceeded)
 	w.keepVolumesFresh(ctx, now)
 	w.keepPorts(ctx, now)
 	wake = plan.Wake

@@ -1,0 +1,45 @@
+package podstate
+
+import (
+	"cmp"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Ending is the end that a node itself brings about: it runs short of something, or it shuts down.
+type Ending struct {
+	// Reason and Message are the pod's own from then on.
+	Reason, Message string
+	// Grace is how long its containers may take to stop.
+	Grace time.Duration
+}
+
+// ended tells whether the node has ended the pod; as long as something of it runs, its phase is what it was.
+func (s *describer) ended(st *corev1.PodStatus) bool {
+	e := s.obs.Ending
+	if e == nil {
+		return false
+	}
+	for _, op := range s.obs.Busy {
+		if op.Verb == Start || op.Verb == MakeSandbox {
+			st.Phase = cmp.Or(s.obs.Previous.Phase, corev1.PodPending)
+		}
+	}
+	if s.obs.anyRunning() {
+		st.Phase = corev1.PodRunning
+	}
+	if st.Phase == "" {
+		st.Phase, st.Reason, st.Message = corev1.PodFailed, e.Reason, e.Message
+	}
+	return true
+}
+
+// disruption tells controllers that the pod did not fail by itself; nil when it was not the node that ended it.
+func (s *describer) disruption() *corev1.PodCondition {
+	if s.obs.Ending == nil {
+		return nil
+	}
+	c := s.condition(corev1.DisruptionTarget, condition{true, corev1.PodReasonTerminationByKubelet, s.obs.Ending.Message})
+	return &c
+}
