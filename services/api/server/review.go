@@ -2,11 +2,13 @@ package server
 
 import (
 	"context"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
@@ -55,6 +57,7 @@ func (s *Server) review(ctx context.Context, r *request, obj registry.Object) er
 	case *authenticationv1.TokenReview:
 		return s.reviewToken(ctx, o)
 	case *authenticationv1.SelfSubjectReview:
+		o.CreationTimestamp = metav1.NewTime(r.now).Rfc3339Copy()
 		o.Status.UserInfo = userInfo(r.user)
 		return nil
 	case *authorizationv1.SelfSubjectAccessReview:
@@ -63,7 +66,7 @@ func (s *Server) review(ctx context.Context, r *request, obj registry.Object) er
 			return err
 		}
 		attrs.User = r.user
-		o.Status = s.reviewAccess(ctx, attrs)
+		o.Status = s.reviewAccess(ctx, attrs, o.Spec.ResourceAttributes)
 		return nil
 	case *authorizationv1.SubjectAccessReview:
 		return s.reviewSubject(ctx, r, &o.Spec, &o.Status)
@@ -122,7 +125,7 @@ func (s *Server) reviewSubject(ctx context.Context, r *request, spec *authorizat
 		}
 		attrs.User.Extra[key] = values
 	}
-	*status = s.reviewAccess(ctx, attrs)
+	*status = s.reviewAccess(ctx, attrs, spec.ResourceAttributes)
 	return nil
 }
 
@@ -132,9 +135,13 @@ func (r *request) accessAttributes(res *authorizationv1.ResourceAttributes, path
 		bad := field.Invalid(field.NewPath("spec", "nonResourceAttributes"), path, "cannot be specified in combination with resourceAttributes")
 		return authz.Attributes{}, r.invalid(field.ErrorList{bad})
 	case res != nil:
+		if errs := checkSelectors(res, field.NewPath("spec", "resourceAttributes")); len(errs) > 0 {
+			return authz.Attributes{}, r.invalid(errs)
+		}
+		selector, _ := fieldSelectorOf(res.FieldSelector)
 		return authz.Attributes{
 			Verb: res.Verb, Group: res.Group, Version: res.Version, Resource: res.Resource, Subresource: res.Subresource,
-			Namespace: res.Namespace, Name: res.Name,
+			Namespace: res.Namespace, Name: res.Name, FieldSelector: selector,
 		}, nil
 	case path != nil:
 		return authz.Attributes{Verb: path.Verb, Path: path.Path}, nil
@@ -143,11 +150,13 @@ func (r *request) accessAttributes(res *authorizationv1.ResourceAttributes, path
 	return authz.Attributes{}, r.invalid(field.ErrorList{bad})
 }
 
-func (s *Server) reviewAccess(ctx context.Context, attrs authz.Attributes) authorizationv1.SubjectAccessReviewStatus {
+func (s *Server) reviewAccess(ctx context.Context, attrs authz.Attributes, asked *authorizationv1.ResourceAttributes) authorizationv1.SubjectAccessReviewStatus {
 	allowed, reason, err := s.config.Authorizer.Authorize(ctx, attrs)
 	out := authorizationv1.SubjectAccessReviewStatus{Allowed: allowed, Reason: s.explain(attrs, allowed, reason)}
+	notes := selectorNotes(asked)
 	if err != nil {
-		out.EvaluationError = err.Error()
+		notes = append([]string{err.Error()}, notes...)
 	}
+	out.EvaluationError = strings.Join(notes, "; ")
 	return out
 }
