@@ -13,13 +13,16 @@ import (
 )
 
 // mountTmpfs puts a folder into memory, unless it is there already.
-func mountTmpfs(dir, options string) error {
+func mountTmpfs(dir, options string) error { return mountFresh("tmpfs", dir, options) }
+
+// mountFresh mounts a file system that begins empty, unless something is mounted there already.
+func mountFresh(kind, dir, options string) error {
 	mounted, err := isMounted(dir)
 	if err != nil || mounted {
 		return err
 	}
-	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
-		return fmt.Errorf("mount tmpfs on %s: %w", dir, err)
+	if err := unix.Mount(kind, dir, kind, unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
+		return fmt.Errorf("mount %s on %s: %w", kind, dir, err)
 	}
 	return nil
 }

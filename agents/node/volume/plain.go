@@ -6,24 +6,88 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 func (m *Manager) emptyDir(_ context.Context, r *request) (string, error) {
 	if err := os.MkdirAll(r.dir, 0o777); err != nil {
 		return "", fmt.Errorf("make the folder: %w", err)
 	}
-	if src := r.spec.EmptyDir; src.Medium == corev1.StorageMediumMemory {
+	switch medium := r.spec.EmptyDir.Medium; {
+	case medium == corev1.StorageMediumDefault:
+	case medium == corev1.StorageMediumMemory:
 		options := "mode=0777"
-		if src.SizeLimit != nil && !src.SizeLimit.IsZero() {
-			options += ",size=" + strconv.FormatInt(src.SizeLimit.Value(), 10)
+		if size := memorySize(r.pod, r.spec.EmptyDir, r.facts.Allocatable.Memory().Value()); size > 0 {
+			options += ",size=" + strconv.FormatInt(size, 10)
 		}
 		if err := mountTmpfs(r.dir, options); err != nil {
 			return "", err
 		}
+	case strings.HasPrefix(string(medium), string(corev1.StorageMediumHugePages)):
+		size, err := pageSize(r.pod, medium)
+		if err != nil {
+			return "", err
+		}
+		if err := mountFresh("hugetlbfs", r.dir, "mode=0777,pagesize="+strconv.FormatInt(size, 10)); err != nil {
+			return "", err
+		}
+	default:
+		return "", fmt.Errorf("unknown storage medium %q", medium)
 	}
 	return r.dir, own(r.pod, r.dir, 0o777)
+}
+
+// memorySize bounds a volume in memory: by its own limit, by what the pod may use at all, by what the node has; 0 for
+// no bound.
+func memorySize(pod *corev1.Pod, src *corev1.EmptyDirVolumeSource, allocatable int64) int64 {
+	size := allocatable
+	bound := func(limit int64) {
+		if limit > 0 && (size == 0 || limit < size) {
+			size = limit
+		}
+	}
+	total := int64(0)
+	for i := range pod.Spec.Containers {
+		total += pod.Spec.Containers[i].Resources.Limits.Memory().Value()
+	}
+	if pod.Spec.Resources != nil && !pod.Spec.Resources.Limits.Memory().IsZero() {
+		total = pod.Spec.Resources.Limits.Memory().Value()
+	}
+	bound(total)
+	if src.SizeLimit != nil {
+		bound(src.SizeLimit.Value())
+	}
+	return size
+}
+
+// pageSize is the size of huge pages that a volume is made of: the medium's, or the one that the pod asks for.
+func pageSize(pod *corev1.Pod, medium corev1.StorageMedium) (int64, error) {
+	sizes := map[string]bool{}
+	if text, ok := strings.CutPrefix(string(medium), string(corev1.StorageMediumHugePagesPrefix)); ok {
+		sizes[text] = true
+	} else {
+		for i := range pod.Spec.Containers {
+			for name := range pod.Spec.Containers[i].Resources.Limits {
+				if text, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix); ok {
+					sizes[text] = true
+				}
+			}
+		}
+	}
+	if len(sizes) != 1 {
+		return 0, fmt.Errorf("medium %s needs a pod that asks for huge pages of one size", medium)
+	}
+	for text := range sizes {
+		size, err := resource.ParseQuantity(text)
+		if err != nil {
+			return 0, fmt.Errorf("size of huge pages %q: %w", text, err)
+		}
+		return size.Value(), nil
+	}
+	return 0, nil
 }
 
 // own gives a folder its mode, whatever the process's umask, and the pod's fsGroup.

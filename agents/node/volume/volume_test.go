@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"karve.dev/karve/agents/node/podfield"
@@ -157,4 +159,35 @@ func TestSubPathStaysInItsVolume(t *testing.T) {
 	require.NoError(t, err)
 	require.DirExists(t, path)
 	require.DirExists(t, filepath.Join(volume, "new", "folder"))
+}
+
+func TestAVolumeInMemoryIsBounded(t *testing.T) {
+	const mi = 1 << 20
+	quantity := func(n int64) *resource.Quantity { return resource.NewQuantity(n, resource.BinarySI) }
+	limited := func(limits ...int64) *corev1.Pod {
+		p := testPod(corev1.VolumeSource{})
+		for _, n := range limits {
+			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceMemory: *quantity(n)}}})
+		}
+		return p
+	}
+	for _, c := range []struct {
+		pod   *corev1.Pod
+		limit int64
+		want  int64
+	}{
+		{limited(), 0, 1000 * mi}, {limited(), 10 * mi, 10 * mi}, {limited(20*mi, 30*mi), 0, 50 * mi},
+		{limited(20 * mi), 30 * mi, 20 * mi}, {limited(2000 * mi), 0, 1000 * mi},
+	} {
+		require.Equal(t, c.want, memorySize(c.pod, &corev1.EmptyDirVolumeSource{SizeLimit: quantity(c.limit)}, 1000*mi))
+	}
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	m := New(t.TempDir(), nil, nil, nil)
+	pod := testPod(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory, SizeLimit: quantity(mi)}})
+	out, err := m.Prepare(context.Background(), pod, &podfield.Facts{}, nil)
+	require.NoError(t, err)
+	require.ErrorIs(t, os.WriteFile(filepath.Join(out.Paths["v"], "f"), make([]byte, 2*mi), 0o600), unix.ENOSPC)
+	require.NoError(t, m.Teardown("uid"))
 }
