@@ -229,6 +229,9 @@ func docsOf(t reflect.Type) map[string]string {
 	if name, ok := strings.CutPrefix(modelName(t), definitionModels); ok {
 		return definitionDocs[name]
 	}
+	if name, ok := strings.CutPrefix(modelName(t), registrationModels); ok {
+		return registrationDocs[name]
+	}
 	return ownDocs[modelName(t)]
 }
 

@@ -45,6 +45,7 @@ func declared() []*Kind {
 	return []*Kind{
 		// core/v1
 		binding(),
+		componentStatus(),
 		configMap(),
 		endpoints(),
 		events,
@@ -113,6 +114,8 @@ func declared() []*Kind {
 		validatingWebhookConfiguration(),
 		// apiextensions.k8s.io/v1
 		customResourceDefinition(),
+		// apiregistration.k8s.io/v1
+		apiService(),
 		// scheduling.k8s.io/v1, coordination.k8s.io/v1, node.k8s.io/v1
 		priorityClass(),
 		lease(),

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes/scheme"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 	"sigs.k8s.io/randfill"
 
@@ -38,6 +39,7 @@ func TestKindsAreThoseOfTheScheme(t *testing.T) {
 	require.NoError(t, scheme.AddToScheme(known))
 	require.NoError(t, apiextensionsv1.AddToScheme(known))
 	require.NoError(t, metricsv1beta1.AddToScheme(known))
+	require.NoError(t, apiregistrationv1.AddToScheme(known))
 	for _, k := range registry.All() {
 		kinds, _, err := known.ObjectKinds(k.New())
 		require.NoError(t, err)
