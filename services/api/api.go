@@ -76,7 +76,7 @@ func New(config Config) (*Server, error) {
 	s.webhooks = webhook.New(s.dialService)
 	s.cache = watch.New(watch.Config{Store: config.Store, Log: config.Log})
 	objects := &objects{s}
-	s.authz = authz.New(authz.Config{Pods: objects})
+	s.authz = authz.New(authz.Config{Pods: objects, Kinds: objects.Served})
 	if err := s.newAuthenticator(objects); err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func (s *Server) newResources() error {
 	s.quotas = quota.New(quota.Config{Store: s.config.Store, Objects: quotaed{s}, Log: s.config.Log})
 	s.resources, err = server.New(context.Background(), server.Config{
 		Store: s.config.Store, Cache: s.cache, Kinds: s.config.Kinds, Authorizer: s.authz,
-		Admission: func(r admission.Reader) admission.Chain { return append(admission.Default(r, s.dynamic(r.(*server.Server))...), s.authz.Admission()) },
+		Admission: func(r admission.Reader) admission.Chain { return admission.Default(r, append([]admission.Plugin{s.authz.Admission()}, s.dynamic(r.(*server.Server))...)...) },
 		Hooks:     map[schema.GroupKind]server.Hook{{Kind: "Service"}: allocator},
 		Ledger:    s.quotas,
 		Fields:    &managedfields.Tracker{Schema: extension.Types},

@@ -52,7 +52,7 @@ type Attributes struct {
 	Warn     func(text string)
 	Annotate func(key, value string)
 
-	round     Round
+	round Round
 	// namespace and account are what the write is about besides, once somebody has read them.
 	namespace *corev1.Namespace
 	account   *corev1.ServiceAccount
@@ -159,10 +159,10 @@ func (c Chain) Validate(ctx context.Context, a *Attributes) error {
 	return nil
 }
 
-// Default returns the plugins of a cluster, in Kubernetes' order. What the cluster's users have set up (policies, then
-// webhooks) has its say on what the built-in plugins have completed. Quotas come last of all: they are charged with the
-// commit.
-func Default(r Reader, dynamic ...Plugin) Chain {
+// Default returns the plugins of a cluster, in Kubernetes' order. More are those that need more than a Reader, and what
+// the cluster's users have set up (policies, then webhooks), which has its say on what the built-in plugins have
+// completed. Quotas come last of all: they are charged with the commit.
+func Default(r Reader, more ...Plugin) Chain {
 	return append(Chain{
 		namespaceLifecycle{r},
 		limitRanges{r},
@@ -177,5 +177,5 @@ func Default(r Reader, dynamic ...Plugin) Chain {
 		runtimeClass{r},
 		requester{},
 		topologyLabels{r},
-	}, dynamic...)
+	}, more...)
 }

@@ -30,7 +30,13 @@ func (c contents) Validate(ctx context.Context, a *admission.Attributes) error {
 	if err := c.authorizer.RestrictNode(ctx, attrs, a.Object, old); err != nil {
 		return err
 	}
+	if err := c.authorizer.checkOwners(ctx, a); err != nil {
+		return err
+	}
 	if err := c.authorizer.checkSigner(ctx, a); err != nil {
+		return err
+	}
+	if err := c.authorizer.checkAttest(ctx, a); err != nil {
 		return err
 	}
 	return c.authorizer.CheckGrant(ctx, a.User, a.Object, old)

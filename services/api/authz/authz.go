@@ -8,8 +8,10 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"karve.dev/karve/internal/identity"
+	"karve.dev/karve/services/api/registry"
 )
 
 // Attributes describe one request.
@@ -42,18 +44,23 @@ type Pods interface {
 type Config struct {
 	// Pods is needed for nodes; nil refuses what depends on it.
 	Pods Pods
+	// Kinds finds a kind that is served, for owner references; nil finds none.
+	Kinds func(schema.GroupVersionKind) (*registry.Kind, bool)
 }
 
 // Authorizer decides requests. Feed it with Update and Remove; it is safe for concurrent use.
 type Authorizer struct {
-	pods Pods
+	pods  Pods
+	kinds func(schema.GroupVersionKind) (*registry.Kind, bool)
 
 	mu    sync.RWMutex
 	index *index
 }
 
 // New returns an Authorizer that knows no roles yet: it allows only system:masters and what nodes may do.
-func New(config Config) *Authorizer { return &Authorizer{pods: config.Pods, index: newIndex()} }
+func New(config Config) *Authorizer {
+	return &Authorizer{pods: config.Pods, kinds: config.Kinds, index: newIndex()}
+}
 
 // Authorize decides one request; reason explains a refusal or a grant, and may be empty. An error means that the
 // decision could not be made; allowed is then false.

@@ -212,7 +212,7 @@ func TestNodesWriteOnlyThemselves(t *testing.T) {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{corev1.LabelHostname: "n1", "mine": "x", "node.kubernetes.io/x": "y"}}}
 	require.NoError(t, a.RestrictNode(t.Context(), attrs, node, nil))
 	node.Labels["node-role.kubernetes.io/control-plane"] = ""
-	require.ErrorContains(t, a.RestrictNode(t.Context(), attrs, node, nil), "not allowed to modify labels: node-role.kubernetes.io/control-plane")
+	require.ErrorContains(t, a.RestrictNode(t.Context(), attrs, node, nil), "is not allowed to set the following labels: node-role.kubernetes.io/control-plane")
 	require.NoError(t, a.RestrictNode(t.Context(), attrs, node, node.DeepCopy()), "labels that an administrator set may stay")
 	require.Error(t, a.RestrictNode(t.Context(), attrs, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2"}}, nil))
 	require.Error(t, a.RestrictNode(t.Context(), attrs, &corev1.Pod{}, nil), "a pod that is no mirror")

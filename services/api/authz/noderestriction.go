@@ -72,6 +72,9 @@ func restrictNodeObject(node string, obj, old *corev1.Node) string {
 		}
 	}
 	if bad := forbiddenLabels(obj.Labels, before); len(bad) > 0 {
+		if old == nil {
+			return "is not allowed to set the following labels: " + strings.Join(bad, ", ")
+		}
 		return "is not allowed to modify labels: " + strings.Join(bad, ", ")
 	}
 	return ""

@@ -20,8 +20,9 @@ import (
 )
 
 const (
-	// measureGap keeps the measurings of one quota apart while its objects come and go by the hundred.
-	measureGap = time.Second
+	// leastGap and mostGap keep the measurings of one quota apart while its objects come and go by the hundred: ten times as
+	// long as the last one took.
+	leastGap, mostGap, gapFactor = 20 * time.Millisecond, time.Second, 10
 	// strayAfter is when a new quota is measured once more: a write that was under way when it came is not charged.
 	strayAfter = 2 * time.Second
 )
@@ -34,6 +35,8 @@ type keeper struct {
 	group  *errgroup.Group
 
 	mu sync.Mutex
+	// gaps are how far apart to measure the quotas that take long.
+	gaps map[informer.Key]time.Duration
 	// counted is what each quota counts, by namespace and name; followed are the kinds that any quota counts.
 	counted  map[string]map[string]counted
 	followed map[schema.GroupResource]*followed
@@ -55,7 +58,7 @@ type followed struct {
 func (l *Ledger) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	k := &keeper{
-		ledger: l, group: group,
+		ledger: l, group: group, gaps: map[informer.Key]time.Duration{},
 		counted: map[string]map[string]counted{}, followed: map[schema.GroupResource]*followed{},
 	}
 	k.queue = reconcile.New("quota", 1, k.measure, l.log)
@@ -67,10 +70,27 @@ func (l *Ledger) Run(ctx context.Context) error {
 // measure brings one quota's status up to date.
 func (k *keeper) measure(ctx context.Context, key informer.Key) (time.Duration, error) {
 	e := &entry{measure: key.Name}
-	if err := k.ledger.enqueue(ctx, key.Namespace, e); err != nil || e.again.IsZero() {
+	start := time.Now()
+	err := k.ledger.enqueue(ctx, key.Namespace, e)
+	k.mu.Lock()
+	if gap := gapFactor * time.Since(start); gap > leastGap {
+		k.gaps[key] = min(gap, mostGap)
+	} else {
+		delete(k.gaps, key)
+	}
+	k.mu.Unlock()
+	if err != nil || e.again.IsZero() {
 		return 0, err
 	}
-	return max(time.Until(e.again), measureGap), nil
+	return max(time.Until(e.again), mostGap), nil
+}
+
+// soon has a quota measured, at once if that was not done just now.
+func (k *keeper) soon(key informer.Key) {
+	k.mu.Lock()
+	gap := max(k.gaps[key], leastGap)
+	k.mu.Unlock()
+	k.queue.EnqueueSoon(key, gap)
 }
 
 // followQuotas learns what quotas there are.
@@ -172,6 +192,7 @@ func (k *keeper) forget(key informer.Key) {
 	k.mu.Lock()
 	k.release(k.counted[key.Namespace][key.Name].kinds)
 	delete(k.counted[key.Namespace], key.Name)
+	delete(k.gaps, key)
 	last := len(k.counted[key.Namespace]) == 0
 	if last {
 		delete(k.counted, key.Namespace)
@@ -254,7 +275,7 @@ func (k *keeper) followObjects(ctx context.Context, ev *evaluator, kind *registr
 	defer w.Stop()
 	// What has happened before is in what is measured now.
 	for _, key := range k.counting(ev.resource, "") {
-		k.queue.EnqueueSoon(key, measureGap)
+		k.soon(key)
 	}
 	marks := marks{ev: ev, kind: kind, seed: maphash.MakeSeed(), known: map[string]uint64{}}
 	for {
@@ -268,7 +289,7 @@ func (k *keeper) followObjects(ctx context.Context, ev *evaluator, kind *registr
 				continue
 			}
 			for _, key := range quotas {
-				k.queue.EnqueueSoon(key, measureGap)
+				k.soon(key)
 			}
 		}
 	}

@@ -36,6 +36,8 @@ type line struct {
 type entry struct {
 	write *Write
 	ops   []store.Op
+	// dry: the write only wants to know whether it would be refused.
+	dry bool
 	// measure is the name of the quota; empty for a write. again is when its usage changes by time alone.
 	measure string
 	again   time.Time
@@ -197,7 +199,7 @@ func (l *Ledger) chargeAll(batch []*entry, quotas []*booked) (after []*booked, p
 			continue
 		case e.write != nil:
 			next, err := l.charge(e.write, after)
-			if err != nil {
+			if err != nil || e.dry {
 				e.finish(0, err)
 				continue
 			}

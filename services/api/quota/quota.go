@@ -97,15 +97,7 @@ func (l *Ledger) Check(ctx context.Context, w *Write) error {
 	if err != nil || !charged {
 		return err
 	}
-	quotas, err := l.quotas(ctx, w.Namespace, nil)
-	if err != nil {
-		return err
-	}
-	if quotas, err = l.measureSome(ctx, quotas, nil); err != nil {
-		return err
-	}
-	_, err = l.charge(w, quotas)
-	return err
+	return l.enqueue(ctx, w.Namespace, &entry{write: w, dry: true})
 }
 
 // concerns reports whether quotas might have something to do with a write. It is on the path of every write.

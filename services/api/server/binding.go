@@ -33,10 +33,12 @@ func (s *Server) bind(ctx context.Context, r *request, req *apiv1.CreateRequest)
 	if err := checkBinding(binding, r.name); err != nil {
 		return nil, err
 	}
+	if err := s.labelPlace(ctx, binding); err != nil {
+		return nil, err
+	}
 	if err := s.admitPart(ctx, r, admission.Create, gvkBinding, binding, nil, req.GetOptions().GetDryRun()); err != nil {
 		return nil, err
 	}
-	s.labelPlace(binding)
 	_, err = s.modify(ctx, r, req.GetOptions().GetDryRun(), func(old registry.Object) (Outcome, error) {
 		pod := old.(*corev1.Pod)
 		if err := assign(pod, binding, metav1.NewTime(r.now).Rfc3339Copy()); err != nil {
@@ -51,14 +53,14 @@ func (s *Server) bind(ctx context.Context, r *request, req *apiv1.CreateRequest)
 }
 
 // labelPlace adds to a binding's labels, which the pod gets, where its node is.
-func (s *Server) labelPlace(b *corev1.Binding) {
-	nodes := s.Collection(corev1.SchemeGroupVersion.WithKind("Node"))
-	if nodes == nil {
-		return
+func (s *Server) labelPlace(ctx context.Context, b *corev1.Binding) error {
+	nodes, err := s.Settled(ctx, corev1.SchemeGroupVersion.WithKind("Node"))
+	if err != nil || nodes == nil {
+		return err
 	}
 	node, ok := nodes.Get("", b.Target.Name)
 	if !ok {
-		return
+		return nil
 	}
 	labels := node.Labels()
 	for _, key := range admission.TopologyLabels {
@@ -66,6 +68,7 @@ func (s *Server) labelPlace(b *corev1.Binding) {
 			metav1.SetMetaDataLabel(&b.ObjectMeta, key, labels.Get(key))
 		}
 	}
+	return nil
 }
 
 func checkBinding(b *corev1.Binding, name string) error {

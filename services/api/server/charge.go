@@ -92,5 +92,14 @@ func (s *Server) Resource(gr schema.GroupResource) (*registry.Kind, *watch.Colle
 	return nil, nil
 }
 
+// Served finds a kind that is served.
+func (s *Server) Served(gvk schema.GroupVersionKind) (*registry.Kind, bool) {
+	sv, ok := s.lookup(gvk)
+	if !ok {
+		return nil, false
+	}
+	return sv.Kind, true
+}
+
 // KindsChanged implements quota.Objects.
 func (s *Server) KindsChanged() <-chan struct{} { return s.kinds.Load().replaced }

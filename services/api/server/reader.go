@@ -20,6 +20,12 @@ func (s *Server) Read(ctx context.Context, gvk schema.GroupVersionKind, namespac
 	if !ok || sv.collection == nil {
 		return nil, apierrors.NewNotFound(schema.GroupResource{Group: gvk.Group, Resource: gvk.Kind}, name)
 	}
+	// Pods are written all the time, and nobody decides here by what was written into one a moment ago.
+	if gvk.Kind != "Pod" {
+		if _, err := s.Settled(ctx, gvk); err != nil {
+			return nil, err
+		}
+	}
 	r := &request{served: sv, namespace: namespace, name: name}
 	it, _, err := s.recent(ctx, r)
 	if err != nil {
