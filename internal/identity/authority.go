@@ -24,7 +24,6 @@ const (
 	// backdate keeps certificates valid on machines whose clock is a little behind.
 	backdate = 5 * time.Minute
 	caCert   = "ca.crt"
-	caKey    = "ca.key"
 )
 
 // Spec says what a leaf certificate is for. With DNSNames or IPs it is a server certificate, otherwise a client
@@ -66,15 +65,16 @@ type authority struct {
 	pool *x509.CertPool
 }
 
-func loadOrCreateAuthority(pki, cluster string) (*authority, error) {
-	certPEM, err := os.ReadFile(filepath.Join(pki, caCert))
+// loadOrCreateAuthority reads the authority whose files in pki begin with name, or makes one with that subject.
+func loadOrCreateAuthority(pki, name, subject string) (*authority, error) {
+	certPEM, err := os.ReadFile(filepath.Join(pki, name+".crt"))
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return createAuthority(pki, cluster)
+		return createAuthority(pki, name, subject)
 	case err != nil:
 		return nil, fmt.Errorf("read the cluster's CA: %w", err)
 	}
-	keyPEM, err := os.ReadFile(filepath.Join(pki, caKey))
+	keyPEM, err := os.ReadFile(filepath.Join(pki, name+".key"))
 	if err != nil {
 		return nil, fmt.Errorf("read the key of the cluster's CA: %w", err)
 	}
@@ -86,17 +86,14 @@ func loadOrCreateAuthority(pki, cluster string) (*authority, error) {
 }
 
 // createAuthority writes the key first: a certificate on disk means that its key is there.
-func createAuthority(pki, cluster string) (*authority, error) {
+func createAuthority(pki, name, subject string) (*authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make the CA's key: %w", err)
 	}
-	if cluster == "" {
-		cluster = "karve"
-	}
 	now := time.Now()
 	template := &x509.Certificate{
-		SerialNumber: serial(), Subject: pkix.Name{CommonName: cluster + "-ca"},
+		SerialNumber: serial(), Subject: pkix.Name{CommonName: subject},
 		NotBefore: now.Add(-backdate), NotAfter: now.Add(caLife),
 		IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature | x509.KeyUsageCRLSign,
@@ -113,11 +110,11 @@ func createAuthority(pki, cluster string) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeFile(filepath.Join(pki, caKey), keyPEM, 0o600); err != nil {
+	if err := writeFile(filepath.Join(pki, name+".key"), keyPEM, 0o600); err != nil {
 		return nil, err
 	}
 	certPEM := encodePEM("CERTIFICATE", der)
-	if err := writeFile(filepath.Join(pki, caCert), certPEM, 0o644); err != nil {
+	if err := writeFile(filepath.Join(pki, name+".crt"), certPEM, 0o644); err != nil {
 		return nil, err
 	}
 	return newAuthority(cert, key, certPEM), nil

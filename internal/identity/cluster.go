@@ -30,6 +30,7 @@ type Cluster struct {
 	ca     *authority
 	issuer string
 	tokens func() (*Tokens, error)
+	front  func() (*FrontProxy, error)
 }
 
 // LoadOrCreate reads the keys below dir/pki and makes what is missing. Several processes may call it at once with
@@ -44,7 +45,11 @@ func LoadOrCreate(dir string, opts Options) (*Cluster, error) {
 		return nil, err
 	}
 	defer unlock()
-	ca, err := loadOrCreateAuthority(pki, opts.Name)
+	name := opts.Name
+	if name == "" {
+		name = "karve"
+	}
+	ca, err := loadOrCreateAuthority(pki, "ca", name+"-ca")
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +57,7 @@ func LoadOrCreate(dir string, opts Options) (*Cluster, error) {
 	if c.issuer == "" {
 		c.issuer = DefaultIssuer
 	}
+	c.front = sync.OnceValues(func() (*FrontProxy, error) { return loadOrCreateFrontProxy(pki, name) })
 	c.tokens = sync.OnceValues(func() (*Tokens, error) { return loadOrCreateTokens(pki, c.issuer) })
 	return c, nil
 }

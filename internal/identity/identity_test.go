@@ -31,14 +31,14 @@ func TestKeysAreMadeOnceAndPrivate(t *testing.T) {
 	require.Equal(t, first.CAPEM(), second.CAPEM())
 	_, err = must(second.Tokens()).Verify(token)
 	require.NoError(t, err)
-	for _, name := range []string{caKey, saKey} {
+	for _, name := range []string{"ca.key", saKey} {
 		info, err := os.Stat(filepath.Join(dir, "pki", name))
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), name)
 	}
-	require.NoError(t, os.Remove(filepath.Join(dir, "pki", caKey)))
+	require.NoError(t, os.Remove(filepath.Join(dir, "pki", "ca.key")))
 	_, err = LoadOrCreate(dir, Options{})
-	require.ErrorContains(t, err, caKey, "a CA without its key is no reason to make another CA")
+	require.ErrorContains(t, err, "ca.key", "a CA without its key is no reason to make another CA")
 }
 
 func must[T any](v T, err error) T {
