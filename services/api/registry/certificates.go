@@ -1,17 +1,14 @@
 package registry
 
 import (
-	"encoding/pem"
 	"strings"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/duration"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"karve.dev/karve/services/api/registry/check"
@@ -37,9 +34,10 @@ func certificateSigningRequest() *Kind {
 			parts.status(c, old)
 			c.Status.Conditions = keepDecisions(c.Status.Conditions, old.Status.Conditions)
 		},
-		Validate: validateSigningRequest,
-		Columns:  columns("Name|Age|SignerName|Requestor|RequestedDuration|Condition"),
-		Cells:    signingRequestCells,
+		Validate:       validateSigningRequest,
+		ValidateStatus: validateSignature,
+		Columns:        columns("Name|Age|SignerName|Requestor|RequestedDuration|Condition"),
+		Cells:          signingRequestCells,
 		Fields: func(c *certificatesv1.CertificateSigningRequest) fields.Set {
 			return fields.Set{"spec.signerName": c.Spec.SignerName}
 		},
@@ -47,7 +45,7 @@ func certificateSigningRequest() *Kind {
 			conditions := c.Status.Conditions
 			parts.update(c, old)
 			c.Spec, c.Status.Conditions = old.Spec, conditions
-		}, func(c, _ *certificatesv1.CertificateSigningRequest) field.ErrorList { return validateDecision(c) })},
+		}, validateDecision)},
 	})
 }
 
@@ -65,46 +63,6 @@ func keepDecisions(now, was []certificatesv1.CertificateSigningRequestCondition)
 		}
 	}
 	return out
-}
-
-func validateSigningRequest(c *certificatesv1.CertificateSigningRequest) field.ErrorList {
-	const shortest = 600
-	var e check.Errors
-	p := field.NewPath("spec")
-	if block, _ := pem.Decode(c.Spec.Request); block == nil || block.Type != "CERTIFICATE REQUEST" {
-		e.Invalid(p.Child("request"), c.Spec.Request, "PEM block type must be CERTIFICATE REQUEST")
-	}
-	if len(c.Spec.Usages) == 0 {
-		e.Required(p.Child("usages"), "usages must be provided")
-	}
-	if e.NotEmpty(p.Child("signerName"), c.Spec.SignerName) {
-		domain, name, ok := strings.Cut(c.Spec.SignerName, "/")
-		if !ok || name == "" {
-			e.Invalid(p.Child("signerName"), c.Spec.SignerName, "must be a fully qualified domain and path of the form 'example.com/signer-name'")
-		} else {
-			e.Messages(p.Child("signerName"), c.Spec.SignerName, validation.IsDNS1123Subdomain(domain))
-		}
-	}
-	if s := c.Spec.ExpirationSeconds; s != nil {
-		e.If(*s < shortest, p.Child("expirationSeconds"), *s, "may not specify a duration less than 600 seconds (10 minutes)")
-	}
-	return e.List()
-}
-
-func validateDecision(c *certificatesv1.CertificateSigningRequest) field.ErrorList {
-	var e check.Errors
-	approved, denied := false, false
-	for i, d := range c.Status.Conditions {
-		at := field.NewPath("status", "conditions").Index(i)
-		e.NotEmpty(at.Child("type"), string(d.Type))
-		check.OneOf(&e, at.Child("status"), d.Status, corev1.ConditionFalse, corev1.ConditionTrue, corev1.ConditionUnknown)
-		approved = approved || d.Type == certificatesv1.CertificateApproved
-		denied = denied || d.Type == certificatesv1.CertificateDenied
-	}
-	if approved && denied {
-		e.Invalid(field.NewPath("status", "conditions"), c.Status.Conditions, "Approved and Denied conditions are mutually exclusive")
-	}
-	return e.List()
 }
 
 func signingRequestCells(c *certificatesv1.CertificateSigningRequest, now time.Time) []any {

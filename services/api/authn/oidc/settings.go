@@ -100,7 +100,7 @@ func load(file string) (*apiserver.AuthenticationConfiguration, error) {
 
 // compile checks settings as Kubernetes does and makes their issuers ready.
 func compile(from *apiserver.AuthenticationConfiguration, own, algorithms []string) (*settings, error) {
-	compiler := cel.NewDefaultCompiler()
+	compiler := &lazyCompiler{}
 	if errs := validation.ValidateAuthenticationConfiguration(compiler, from, own); len(errs) > 0 {
 		return nil, fmt.Errorf("the settings of authentication are not valid: %w", errs.ToAggregate())
 	}
@@ -118,4 +118,26 @@ func compile(from *apiserver.AuthenticationConfiguration, own, algorithms []stri
 		out.issuers[one.Issuer.URL] = made
 	}
 	return out, nil
+}
+
+// lazyCompiler makes what compiles expressions when there is one: it takes some megabytes, and many settings have none.
+type lazyCompiler struct{ real cel.Compiler }
+
+var _ cel.Compiler = (*lazyCompiler)(nil)
+
+func (l *lazyCompiler) get() cel.Compiler {
+	if l.real == nil {
+		l.real = cel.NewDefaultCompiler()
+	}
+	return l.real
+}
+
+// CompileClaimsExpression implements cel.Compiler.
+func (l *lazyCompiler) CompileClaimsExpression(e cel.ExpressionAccessor) (cel.CompilationResult, error) {
+	return l.get().CompileClaimsExpression(e)
+}
+
+// CompileUserExpression implements cel.Compiler.
+func (l *lazyCompiler) CompileUserExpression(e cel.ExpressionAccessor) (cel.CompilationResult, error) {
+	return l.get().CompileUserExpression(e)
 }
