@@ -36,8 +36,9 @@ var libraries = map[string][]string{
 	"k8s.io/apiextensions-apiserver": {"services/api/extension", "services/api/registry"},
 	"k8s.io/kubernetes":              {},
 	// What CustomResourceDefinitions' rules may cost, and what of an object is as before, is told in types of the CEL
-	// library; audit policies and settings of authentication are files of its types. Nothing of the server.
-	"k8s.io/apiserver": {"services/api/extension/schema", "services/api/audit", "services/api/authn/oidc"},
+	// library; audit policies and settings of authentication are files of its types. The expressions of webhooks and
+	// policies are compiled, evaluated and charged by its admission/plugin/cel. Nothing of the server.
+	"k8s.io/apiserver": {"services/api/extension/schema", "services/api/audit", "services/api/authn/oidc", "services/api/admission/expression", "services/api/admission/policy"},
 }
 
 type pkg struct {

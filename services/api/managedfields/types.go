@@ -11,6 +11,9 @@ import (
 	"karve.dev/karve/services/api/registry"
 )
 
+// Types returns what knows how the fields of a kind are merged.
+func (t *Tracker) Types(k *registry.Kind) upstream.TypeConverter { return t.typesOf(k) }
+
 // typesOf returns what knows how the fields of a kind are merged.
 func (t *Tracker) typesOf(k *registry.Kind) upstream.TypeConverter {
 	if known, ok := t.known.Load(k.GroupVersionKind); ok {
