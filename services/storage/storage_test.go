@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -254,4 +255,33 @@ func TestAPodsEphemeralVolumeHasAClaimOfThePod(t *testing.T) {
 	c := w.claimIs("p-scratch", corev1.ClaimPending)
 	require.True(t, volume.OwnedBy(c, pod))
 	require.Equal(t, "b", c.Labels["a"])
+}
+
+func TestManyClaimsShareNoVolume(t *testing.T) {
+	w := start(t)
+	const volumes, claims = 20, 30
+	for i := range claims {
+		w.create(claim(fmt.Sprint("c", i), "", "1Gi"))
+	}
+	for i := range volumes {
+		w.create(hostPath(fmt.Sprint("v", i), "", "1Gi", corev1.PersistentVolumeReclaimRetain))
+	}
+	bound := func() map[string]string {
+		list, out := &corev1.PersistentVolumeClaimList{}, map[string]string{}
+		require.NoError(t, w.List(t.Context(), list, client.ListOptions{}))
+		for _, c := range list.Items {
+			if c.Status.Phase == corev1.ClaimBound {
+				require.Empty(t, out[c.Spec.VolumeName], "two claims have %s", c.Spec.VolumeName)
+				out[c.Spec.VolumeName] = c.Name
+			}
+		}
+		return out
+	}
+	w.eventually("all volumes are used", func() bool { return len(bound()) == volumes })
+	list := &corev1.PersistentVolumeList{}
+	require.NoError(t, w.List(t.Context(), list, client.ListOptions{}))
+	by := bound()
+	for _, v := range list.Items {
+		require.Equal(t, by[v.Name], v.Spec.ClaimRef.Name)
+	}
 }
