@@ -36,9 +36,7 @@ func (a *Agent) describe() *corev1.Node {
 		},
 	}
 	node.Status.NodeInfo.ContainerRuntimeVersion = "docker://unknown"
-	for _, p := range machine.Pressures(a.cfg.DataDir) {
-		node.Status.Conditions = append(node.Status.Conditions, corev1.NodeCondition{Type: p.Kind, Status: status(p.Short), Reason: p.Reason, Message: p.Message})
-	}
+	node.Status.Conditions = a.conditions()
 	return node
 }
 

@@ -22,8 +22,8 @@ const (
 	resyncEvery = 5 * time.Minute
 	// repairEvery is how often the network's rules are checked.
 	repairEvery = 5 * time.Minute
-	// pressureEvery is how often the machine is measured.
-	pressureEvery = 15 * time.Second
+	// measureEvery is how often the machine is measured by default.
+	measureEvery = 10 * time.Second
 	// imagesQuiet is how long images must not change before the Node's list of them is written.
 	imagesQuiet = 5 * time.Second
 
@@ -45,9 +45,14 @@ func pause(ctx context.Context, d time.Duration) bool {
 // lowestOOMScoreAdj is what an agent wants to give: to sandboxes.
 const lowestOOMScoreAdj = -998
 
+// self is what events about the node are about.
+func (a *Agent) self() corev1.ObjectReference {
+	return corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: a.cfg.NodeName, UID: types.UID(a.cfg.NodeName)}
+}
+
 // keepNode registers the node and keeps its status.
 func (a *Agent) keepNode(ctx context.Context) error {
-	self := corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: a.cfg.NodeName, UID: types.UID(a.cfg.NodeName)}
+	self := a.self()
 	a.cfg.Events.EventOn(self, corev1.EventTypeNormal, "Starting", "Starting kubelet.")
 	if lowest := machine.MinOOMScoreAdj(); lowest > lowestOOMScoreAdj {
 		a.cfg.Events.EventOn(self, corev1.EventTypeWarning, "OOMScoreAdjLimited",
@@ -208,25 +213,6 @@ func (a *Agent) setupNetwork(ctx context.Context, cidr netip.Prefix) time.Durati
 	a.log.Error("set up the pod network", zap.Error(err))
 	a.setNetwork(fmt.Errorf("container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: %w", err))
 	return longPause
-}
-
-// watchPressure measures the machine; conditions change only when a shortage begins or ends.
-func (a *Agent) watchPressure(ctx context.Context) error {
-	for {
-		for _, p := range machine.Pressures(a.cfg.DataDir) {
-			a.node.SetCondition(p.Kind, status(p.Short), p.Reason, p.Message)
-		}
-		if !pause(ctx, pressureEvery) {
-			return nil
-		}
-	}
-}
-
-func status(b bool) corev1.ConditionStatus {
-	if b {
-		return corev1.ConditionTrue
-	}
-	return corev1.ConditionFalse
 }
 
 // reportImages keeps the Node's list of images, when they have not changed for a while.

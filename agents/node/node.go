@@ -25,6 +25,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"karve.dev/karve/agents/node/eviction"
 	"karve.dev/karve/agents/node/image"
 	"karve.dev/karve/agents/node/machine"
 	"karve.dev/karve/agents/node/network"
@@ -82,6 +83,12 @@ type Config struct {
 	Metrics prometheus.Registerer
 	// Machine measures the node's machine; by default this one.
 	Machine machine.Reader
+	// Eviction says when the machine is short of something; by default as a kubelet's.
+	Eviction eviction.Config
+	// Images says when images are removed again that were pulled for pods.
+	Images image.Limits
+	// MeasureEvery is how often the machine is measured when nothing alarms; ten seconds by default.
+	MeasureEvery time.Duration
 }
 
 // podNetwork is what the agent itself does with the network, beside what workers do.
@@ -108,6 +115,7 @@ type Agent struct {
 	static   *static.Pods
 	metrics  *metrics
 	measures *measures
+	judge    *eviction.Judge
 	folders  *folderKeeper
 
 	ready     readiness
@@ -137,6 +145,9 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if _, pretends := cfg.Runtime.(runtime.Simulation); cfg.Manifests == "" && !pretends {
 		cfg.Manifests = filepath.Join(cfg.DataDir, "manifests")
+	}
+	if cfg.MeasureEvery == 0 {
+		cfg.MeasureEvery = measureEvery
 	}
 	if cfg.ClusterDomain == "" {
 		cfg.ClusterDomain = "cluster.local"
@@ -169,8 +180,9 @@ func New(cfg Config) (*Agent, error) {
 	if a.cfg.Runtime, err = measured.New(cfg.Runtime, a.metrics.registry); err != nil {
 		return nil, errors.Join(fmt.Errorf("register the metrics of the engine: %w", err), lis.Close())
 	}
-	a.images = image.New(a.cfg.Runtime)
+	a.images = a.openImages()
 	a.measures = a.newMeasures()
+	a.judge = eviction.NewJudge(cfg.Eviction)
 	a.network = network.New(network.Config{Cluster: cfg.Cluster, Node: cfg.NodeName, ClusterCIDRs: cfg.ClusterCIDRs, ServiceCIDR: cfg.ServiceCIDR, MTU: cfg.MTU})
 	if _, pretends := cfg.Runtime.(runtime.Simulation); pretends {
 		a.network = network.NewAddresses()
@@ -227,7 +239,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.static.Read(a.pool) // before the API says which pods there are: these are not among them
 	for _, part := range []func(context.Context) error{
 		a.probes.Run, a.pool.Run, a.pods.Run, a.serve,
-		a.keepNode, a.followEngine, a.keepNetwork, a.watchPressure, a.reportImages, a.folders.run,
+		a.keepNode, a.followEngine, a.keepNetwork, a.watchPressure, a.reportImages, a.collectImages, a.folders.run,
 		func(ctx context.Context) error { return a.static.Run(ctx, a.pool) },
 		func(ctx context.Context) error {
 			return session.Assignments(ctx, a.cfg.Conn, a.cfg.NodeName, a.objects, a, a.log)

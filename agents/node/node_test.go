@@ -17,12 +17,16 @@ import (
 )
 
 // simulate runs an agent that only pretends, until the test ends.
-func simulate(t testing.TB, p *plane, rt *simulated.Runtime, name string) {
+func simulate(t testing.TB, p *plane, rt *simulated.Runtime, name string, change ...func(*node.Config)) {
 	conn := p.conn(name)
-	agent, err := node.New(node.Config{
+	cfg := node.Config{
 		Cluster: "sim", NodeName: name, DataDir: t.TempDir(), Conn: conn, HealthConn: conn, Client: client.New(conn, "kubelet"),
 		Runtime: rt, Log: zap.NewNop(), Events: p, Metrics: p.metrics,
-	})
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	agent, err := node.New(cfg)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

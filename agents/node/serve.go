@@ -29,12 +29,15 @@ type measures struct {
 
 func (a *Agent) newMeasures() *measures {
 	m := &measures{machine: a.cfg.Machine}
-	if m.machine == nil {
+	_, pretends := a.cfg.Runtime.(runtime.Simulation)
+	if m.machine == nil && pretends {
+		m.machine = plenty{}
+	} else if m.machine == nil {
 		m.machine = here{m, a.cfg.DataDir}
 	}
 	m.collector = figures.New(figures.Config{
 		Pods:    func() []*podserver.Pod { return a.pool.All() },
-		PodsDir: podsDir(a.cfg.DataDir), EngineRoot: m.engineRoot,
+		PodsDir: podsDir(a.cfg.DataDir), EngineRoot: m.engineRoot, Pretended: pretends,
 	})
 	m.rates = figures.NewRates(m.collector, m.machine)
 	return m

@@ -158,10 +158,13 @@ func TestWhoHasWrittenTooMuch(t *testing.T) {
 		`Usage of EmptyDir volume "v" exceeds the limit "10Mi". `:           pod("", "10Mi"),
 	} {
 		require.True(t, Limited(p))
-		require.Equal(t, want, Exceeded(Candidate{Pod: p, Containers: uses, Volumes: 11 * mi}, map[string]int64{"v": 11 * mi}))
+		_, message := Exceeded(Candidate{Pod: p, Containers: uses, Volumes: 11 * mi}, map[string]int64{"v": 11 * mi})
+		require.Equal(t, want, message)
 	}
 	both := pod("24Mi", "")
 	both.Spec.Containers[1].Resources.Limits = corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("1Gi")}
-	require.Equal(t, "Pod ephemeral local storage usage exceeds the total limit of containers 1048Mi. ", Exceeded(Candidate{Pod: both, Containers: uses}, nil))
+	limit, message := Exceeded(Candidate{Pod: both, Containers: uses}, nil)
+	require.Equal(t, podLimit, limit)
+	require.Equal(t, "Pod ephemeral local storage usage exceeds the total limit of containers 1048Mi. ", message)
 	require.False(t, Limited(pod("", "")))
 }

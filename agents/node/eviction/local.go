@@ -27,12 +27,19 @@ func bounded(e *corev1.EmptyDirVolumeSource) bool {
 	return e.SizeLimit != nil && e.SizeLimit.Sign() > 0 && e.Medium != corev1.StorageMediumMemory
 }
 
+// The limits that a pod may have exceeded, by the names that a kubelet's metrics have for them.
+const (
+	volumeLimit    Signal = "emptydirfs.limit"
+	podLimit       Signal = "ephemeralpodfs.limit"
+	containerLimit Signal = "ephemeralcontainerfs.limit"
+)
+
 // Exceeded says why a pod that has written more than it may must go, or "". Volumes are sizes by name.
-func Exceeded(c Candidate, volumes map[string]int64) string {
+func Exceeded(c Candidate, volumes map[string]int64) (limit Signal, message string) {
 	for i := range c.Pod.Spec.Volumes {
 		v := &c.Pod.Spec.Volumes[i]
 		if v.EmptyDir != nil && bounded(v.EmptyDir) && volumes[v.Name] > v.EmptyDir.SizeLimit.Value() {
-			return fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", v.Name, v.EmptyDir.SizeLimit.String())
+			return volumeLimit, fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", v.Name, v.EmptyDir.SizeLimit.String())
 		}
 	}
 	written := map[string]int64{}
@@ -49,13 +56,13 @@ func Exceeded(c Candidate, volumes map[string]int64) string {
 		sum.Add(limit)
 	}
 	if all && sum.Sign() > 0 && total > sum.Value() {
-		return fmt.Sprintf("Pod ephemeral local storage usage exceeds the total limit of containers %s. ", sum)
+		return podLimit, fmt.Sprintf("Pod ephemeral local storage usage exceeds the total limit of containers %s. ", sum)
 	}
 	for i := range c.Pod.Spec.Containers {
 		one := &c.Pod.Spec.Containers[i]
 		if limit, ok := one.Resources.Limits[corev1.ResourceEphemeralStorage]; ok && written[one.Name] > limit.Value() {
-			return fmt.Sprintf("Container %s exceeded its local ephemeral storage limit %q. ", one.Name, limit.String())
+			return containerLimit, fmt.Sprintf("Container %s exceeded its local ephemeral storage limit %q. ", one.Name, limit.String())
 		}
 	}
-	return ""
+	return "", ""
 }

@@ -72,6 +72,8 @@ type Config struct {
 	PodsDir string
 	// EngineRoot returns where the engine keeps its files; empty when unknown.
 	EngineRoot func() string
+	// Pretended containers have no processes: they use nothing.
+	Pretended bool
 }
 
 // Collector measures a node's pods. It is safe for concurrent use.
@@ -88,29 +90,37 @@ func New(cfg Config) *Collector {
 
 // Pods measures the pods that are wanted, in the order of their names. What ends meanwhile is left out.
 func (c *Collector) Pods(ctx context.Context, want Want) ([]Pod, error) {
+	var chosen []*podserver.Pod
+	for _, p := range c.cfg.Pods() {
+		if (want.Namespace == "" || want.Namespace == p.Spec.Namespace) && (want.Pod == "" || want.Pod == p.Spec.Name) {
+			chosen = append(chosen, p)
+		}
+	}
+	slices.SortFunc(chosen, func(a, b *podserver.Pod) int {
+		return cmp.Or(cmp.Compare(a.Spec.Namespace, b.Spec.Namespace), cmp.Compare(a.Spec.Name, b.Spec.Name))
+	})
+	return c.Measure(ctx, chosen, want)
+}
+
+// Measure measures the given pods.
+func (c *Collector) Measure(ctx context.Context, pods []*podserver.Pod, want Want) ([]Pod, error) {
 	groups, err := c.groups()
 	if err != nil {
 		return nil, err
 	}
-	var out []Pod
-	for _, p := range c.cfg.Pods() {
-		if want.Namespace != "" && want.Namespace != p.Spec.Namespace || want.Pod != "" && want.Pod != p.Spec.Name {
-			continue
-		}
+	out := make([]Pod, 0, len(pods))
+	for _, p := range pods {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		out = append(out, c.pod(ctx, groups, p, want))
 	}
-	slices.SortFunc(out, func(a, b Pod) int {
-		return cmp.Or(cmp.Compare(a.Spec.Namespace, b.Spec.Namespace), cmp.Compare(a.Spec.Name, b.Spec.Name))
-	})
 	return out, nil
 }
 
 func (c *Collector) pod(ctx context.Context, groups cgroup.Groups, p *podserver.Pod, want Want) Pod {
 	out := Pod{Pod: p}
-	if p.Sandbox != nil && p.Sandbox.State == runtime.Running {
+	if p.Sandbox != nil && p.Sandbox.State == runtime.Running && !c.cfg.Pretended {
 		if sandbox, ok := c.container(groups, p.Sandbox); ok {
 			out.Sandbox = &sandbox
 			if !p.Spec.Spec.HostNetwork {
@@ -129,7 +139,7 @@ func (c *Collector) pod(ctx context.Context, groups cgroup.Groups, p *podserver.
 		}
 	}
 	slices.SortFunc(out.Containers, func(a, b Container) int { return cmp.Compare(a.Meta.Container, b.Meta.Container) })
-	if want.Disk {
+	if want.Disk && !c.cfg.Pretended {
 		c.written(ctx, &out)
 	}
 	return out
@@ -137,8 +147,8 @@ func (c *Collector) pod(ctx context.Context, groups cgroup.Groups, p *podserver.
 
 func (c *Collector) container(groups cgroup.Groups, of *runtime.Container) (Container, bool) {
 	out := Container{Container: *of, At: time.Now()}
-	if of.PID <= 0 {
-		return out, false
+	if c.cfg.Pretended || of.PID <= 0 {
+		return out, c.cfg.Pretended
 	}
 	group, err := groups.OfProcess(of.PID)
 	if err != nil {

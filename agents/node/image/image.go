@@ -58,8 +58,9 @@ type Emit func(eventType, reason, format string, args ...any)
 
 // Manager makes images available on one engine. It is safe for concurrent use.
 type Manager struct {
-	rt    runtime.Runtime
-	slots chan struct{}
+	rt     runtime.Runtime
+	slots  chan struct{}
+	record *Record
 
 	mu          sync.Mutex
 	known       map[string]runtime.Image // by the name that was asked for
@@ -67,9 +68,12 @@ type Manager struct {
 	unreachable time.Time
 }
 
-// New returns a manager for an engine.
-func New(rt runtime.Runtime) *Manager {
-	return &Manager{rt: rt, slots: make(chan struct{}, parallelPulls), known: map[string]runtime.Image{}}
+// New returns a manager for an engine; record may be nil: what is pulled is not remembered then.
+func New(rt runtime.Runtime, record *Record) *Manager {
+	if record == nil {
+		record = &Record{images: map[string]*pulled{}}
+	}
+	return &Manager{rt: rt, slots: make(chan struct{}, parallelPulls), record: record, known: map[string]runtime.Image{}}
 }
 
 // Forget drops what is known about the engine's images; they have changed.
@@ -94,6 +98,7 @@ func (m *Manager) Ensure(ctx context.Context, c *corev1.Container, auths []runti
 	}
 	switch policy := pullPolicy(c); {
 	case policy != corev1.PullAlways && present:
+		m.record.use(have.ID, time.Now())
 		emit(corev1.EventTypeNormal, "Pulled", "Container image %q already present on machine and can be accessed by the pod", name)
 		return have, nil
 	case policy == corev1.PullNever:
@@ -117,11 +122,17 @@ func (m *Manager) refresh(ctx context.Context, name string, have runtime.Image, 
 	reason := "its registry did not answer a moment ago"
 	if !cooling {
 		short, cancel := context.WithTimeout(ctx, courtesy)
-		err := m.fetch(short, name, auths)
+		// What somebody has pulled stays theirs, also when it is pulled again.
+		note := func(runtime.Image) {}
+		if m.record.has(have.ID) {
+			note = m.noting(short)
+		}
+		err := m.fetch(short, name, auths, nil)
 		late := short.Err() != nil
 		cancel()
 		if err == nil {
 			if image, err := m.find(ctx, name); err == nil {
+				note(image)
 				emit(corev1.EventTypeNormal, "Pulled", "Successfully pulled image %q", name)
 				return image
 			}
@@ -133,6 +144,7 @@ func (m *Manager) refresh(ctx context.Context, name string, have runtime.Image, 
 		}
 		reason = fmt.Sprintf("it could not be pulled (%v)", err)
 	}
+	m.record.use(have.ID, time.Now())
 	emit(corev1.EventTypeNormal, "Pulled", "Image %q is used from the engine: %s, and its name carries no registry host", name, reason)
 	return have
 }
@@ -161,11 +173,13 @@ func (m *Manager) pull(ctx context.Context, name string, auths []runtime.Credent
 		return runtime.Image{}, ctx.Err()
 	}
 	begun := time.Now()
-	err := m.fetch(ctx, name, auths)
+	note := m.noting(ctx)
+	err := m.fetch(ctx, name, auths, progressOf(name, emit))
 	<-m.slots
 	if err == nil {
 		var image runtime.Image
 		if image, err = m.find(ctx, name); err == nil {
+			note(image)
 			emit(corev1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %s (%s including waiting). Image size: %d bytes.",
 				name, time.Since(begun).Round(time.Millisecond), time.Since(waited).Round(time.Millisecond), image.Size)
 			return image, nil
@@ -180,14 +194,14 @@ func (m *Manager) pull(ctx context.Context, name string, auths []runtime.Credent
 }
 
 // fetch tries each set of credentials in turn, or none.
-func (m *Manager) fetch(ctx context.Context, name string, auths []runtime.Credentials) error {
+func (m *Manager) fetch(ctx context.Context, name string, auths []runtime.Credentials, progress runtime.Progress) error {
 	defer m.Forget() // the engine's own word of the change may come later
 	if len(auths) == 0 {
-		return m.rt.Pull(ctx, name, nil)
+		return m.fetchWith(ctx, name, nil, progress)
 	}
 	var err error
 	for i := range auths {
-		if err = m.rt.Pull(ctx, name, &auths[i]); err == nil || ctx.Err() != nil {
+		if err = m.fetchWith(ctx, name, &auths[i], progress); err == nil || ctx.Err() != nil {
 			return err
 		}
 	}

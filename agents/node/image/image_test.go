@@ -65,7 +65,7 @@ func TestEnsure(t *testing.T) {
 			for name, image := range c.have {
 				e.images[name] = image
 			}
-			m := New(e)
+			m := New(e, nil)
 			events := ""
 			emit := func(_, _, format string, args ...any) { events += fmt.Sprintf(format, args...) + "\n" }
 			for range 2 {

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -26,4 +27,14 @@ func TestThisMachine(t *testing.T) {
 	require.Positive(t, f.MaxProcesses)
 	require.Equal(t, f.NodeDisk, f.ImageDisk)
 	require.True(t, f.Boot.Before(f.At))
+}
+
+func TestWatchMemoryEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- WatchMemory(ctx, func() {}) }()
+	cancel()
+	if err := <-ended; err != nil {
+		require.ErrorContains(t, err, "watch memory", "the kernel cannot tell here")
+	}
 }

@@ -47,43 +47,6 @@ func Capacity(disk string) corev1.ResourceList {
 	return list
 }
 
-// Pressure is one kind of shortage, or its absence, as a Node's condition.
-type Pressure struct {
-	Kind            corev1.NodeConditionType
-	Short           bool
-	Reason, Message string
-}
-
-// Thresholds below which something is short, as by a kubelet's defaults.
-const (
-	memoryLow = 100 << 20
-	diskLow   = 0.10
-	inodesLow = 0.05
-	pidsLow   = 0.05
-)
-
-// Pressures measures the machine's shortages.
-func Pressures(disk string) []Pressure {
-	return []Pressure{
-		judge(corev1.NodeMemoryPressure, memory("MemAvailable") < memoryLow,
-			"KubeletHasInsufficientMemory", "kubelet has insufficient memory available",
-			"KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-		judge(corev1.NodeDiskPressure, diskShort(disk),
-			"KubeletHasDiskPressure", "kubelet has disk pressure",
-			"KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-		judge(corev1.NodePIDPressure, pidsShort(),
-			"KubeletHasInsufficientPID", "kubelet has insufficient PID available",
-			"KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-	}
-}
-
-func judge(kind corev1.NodeConditionType, short bool, yesReason, yes, noReason, no string) Pressure {
-	if short {
-		return Pressure{kind, true, yesReason, yes}
-	}
-	return Pressure{kind, false, noReason, no}
-}
-
 func diskUse(dir string) (unix.Statfs_t, error) {
 	var st unix.Statfs_t
 	if dir == "" {
@@ -93,29 +56,6 @@ func diskUse(dir string) (unix.Statfs_t, error) {
 		return st, fmt.Errorf("measure the disk of %s: %w", dir, err)
 	}
 	return st, nil
-}
-
-func diskShort(dir string) bool {
-	st, err := diskUse(dir)
-	if err != nil || st.Blocks == 0 {
-		return false
-	}
-	return float64(st.Bavail) < diskLow*float64(st.Blocks) || st.Files > 0 && float64(st.Ffree) < inodesLow*float64(st.Files)
-}
-
-// pidsShort compares the number of processes with the kernel's bound.
-func pidsShort() bool {
-	limit, err := strconv.Atoi(line("/proc/sys/kernel/pid_max"))
-	if err != nil {
-		return false
-	}
-	fields := strings.Fields(line("/proc/loadavg"))
-	if len(fields) < 4 {
-		return false
-	}
-	_, total, _ := strings.Cut(fields[3], "/")
-	running, err := strconv.Atoi(total)
-	return err == nil && float64(limit-running) < pidsLow*float64(limit)
 }
 
 // memory reads a figure of /proc/meminfo, in bytes.

@@ -72,6 +72,22 @@ type LogReader interface {
 	Logs(ctx context.Context, id string, opts LogOptions, stdout, stderr io.Writer) error
 }
 
+// Progress is told how many bytes of how many are there; the total grows while more is found out. It must not block.
+type Progress func(done, total int64)
+
+// ProgressPuller tells how a pull gets on. Optional.
+type ProgressPuller interface {
+	// PullTelling is Pull, with progress now and then.
+	PullTelling(ctx context.Context, ref string, auth *Credentials, progress Progress) error
+}
+
+// ImageRemover removes images. Optional.
+type ImageRemover interface {
+	// RemoveImage takes a name away from its image, or removes the image of an ID; with its last name an image goes. It
+	// fails for one that a container uses, and with ErrNotFound for one that is not there.
+	RemoveImage(ctx context.Context, ref string) error
+}
+
 // Simulation is a runtime that only pretends: it has no processes, so nothing is wired for them. Optional.
 type Simulation interface{ Simulated() }
 

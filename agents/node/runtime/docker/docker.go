@@ -42,10 +42,12 @@ type Runtime struct {
 }
 
 var (
-	_ runtime.Runtime   = (*Runtime)(nil)
-	_ runtime.Execer    = (*Runtime)(nil)
-	_ runtime.Attacher  = (*Runtime)(nil)
-	_ runtime.LogReader = (*Runtime)(nil)
+	_ runtime.Runtime        = (*Runtime)(nil)
+	_ runtime.Execer         = (*Runtime)(nil)
+	_ runtime.Attacher       = (*Runtime)(nil)
+	_ runtime.LogReader      = (*Runtime)(nil)
+	_ runtime.ImageRemover   = (*Runtime)(nil)
+	_ runtime.ProgressPuller = (*Runtime)(nil)
 )
 
 // New returns a runtime. It does not connect: the first call does.

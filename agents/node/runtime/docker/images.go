@@ -54,6 +54,11 @@ func (r *Runtime) Images(ctx context.Context) ([]runtime.Image, error) {
 
 // Pull implements runtime.Runtime. How long it may take is the caller's context's to say.
 func (r *Runtime) Pull(ctx context.Context, ref string, auth *runtime.Credentials) error {
+	return r.PullTelling(ctx, ref, auth, nil)
+}
+
+// PullTelling implements runtime.ProgressPuller.
+func (r *Runtime) PullTelling(ctx context.Context, ref string, auth *runtime.Credentials, tell runtime.Progress) error {
 	var opts client.ImagePullOptions
 	if auth != nil {
 		encoded, err := authconfig.Encode(registry.AuthConfig{
@@ -70,7 +75,42 @@ func (r *Runtime) Pull(ctx context.Context, ref string, auth *runtime.Credential
 		return pullError(err)
 	}
 	defer progress.Close()
-	return pullError(progress.Wait(ctx))
+	if tell == nil {
+		return pullError(progress.Wait(ctx))
+	}
+	layers := layers{}
+	for message, err := range progress.JSONMessages(ctx) {
+		if err == nil && message.Error != nil {
+			err = message.Error
+		}
+		if err != nil {
+			return pullError(err)
+		}
+		if p := message.Progress; p != nil && message.Status == "Downloading" {
+			tell(layers.add(message.ID, p.Current, p.Total))
+		}
+	}
+	return nil
+}
+
+// layers are how much of each layer of an image has come.
+type layers map[string][2]int64
+
+// add takes news of one and returns the sums.
+func (l layers) add(id string, current, total int64) (done, all int64) {
+	l[id] = [2]int64{current, total}
+	for _, one := range l {
+		done, all = done+one[0], all+one[1]
+	}
+	return done, all
+}
+
+// RemoveImage implements runtime.ImageRemover.
+func (r *Runtime) RemoveImage(ctx context.Context, ref string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err := r.cli.ImageRemove(ctx, ref, client.ImageRemoveOptions{PruneChildren: true})
+	return wrap("remove image "+ref, err)
 }
 
 // pullError keeps the registry's own words: they are what a user acts upon.

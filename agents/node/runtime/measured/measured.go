@@ -17,6 +17,8 @@ type Complete interface {
 	runtime.Execer
 	runtime.Attacher
 	runtime.LogReader
+	runtime.ImageRemover
+	runtime.ProgressPuller
 }
 
 // Runtime is a runtime whose operations are measured. Those that last as long as their user likes are only counted.
@@ -129,6 +131,16 @@ func (m *Runtime) Images(ctx context.Context) ([]runtime.Image, error) {
 // Pull implements runtime.Runtime.
 func (m *Runtime) Pull(ctx context.Context, ref string, auth *runtime.Credentials) error {
 	return m.only("pull_image", func() error { return m.Complete.Pull(ctx, ref, auth) })
+}
+
+// PullTelling implements runtime.ProgressPuller.
+func (m *Runtime) PullTelling(ctx context.Context, ref string, auth *runtime.Credentials, progress runtime.Progress) error {
+	return m.only("pull_image", func() error { return m.Complete.PullTelling(ctx, ref, auth, progress) })
+}
+
+// RemoveImage implements runtime.ImageRemover.
+func (m *Runtime) RemoveImage(ctx context.Context, ref string) error {
+	return m.only("remove_image", func() error { return m.Complete.RemoveImage(ctx, ref) })
 }
 
 // Exec implements runtime.Execer.
