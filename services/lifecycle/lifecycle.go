@@ -68,7 +68,7 @@ func New(config Config) (*Service, error) {
 		token.New(config.Client, config.Informers, config.RootCA, log),
 	)
 	if len(config.RootCA) > 0 {
-		s.controllers = append(s.controllers, rootca.New(config.Client, config.Informers, config.RootCA, log))
+		s.controllers = append(s.controllers, rootca.New(config.Client, config.Informers, config.RootCA, log), rootca.NewBundle(config.Client, config.Informers, config.RootCA, log))
 	}
 	return s, nil
 }

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 	appsv1 "k8s.io/api/apps/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,11 +25,10 @@ import (
 	"karve.dev/karve/services/lifecycle"
 )
 
-const ca = "-----BEGIN CERTIFICATE-----\n"
-
 // world is an API with the lifecycle service and nothing else.
 type world struct {
 	*testing.T
+	ca    string
 	admin *client.Client
 	api   *apitest.Cluster
 }
@@ -43,7 +43,7 @@ func start(t *testing.T) *world {
 	// As its own user: this is a test of its rights, too.
 	user := identity.User{Name: identity.UserControllers}
 	set := informer.NewSet(c.Client(user), log)
-	s, err := lifecycle.New(lifecycle.Config{Client: c.Client(user), Conn: c.Conn(user), Informers: set, RootCA: []byte(ca), Log: log})
+	s, err := lifecycle.New(lifecycle.Config{Client: c.Client(user), Conn: c.Conn(user), Informers: set, RootCA: c.Identity.CAPEM(), Log: log})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -55,7 +55,7 @@ func start(t *testing.T) *world {
 		})
 	}
 	t.Cleanup(func() { cancel(); wg.Wait() })
-	return &world{T: t, admin: c.Client(apitest.Admin), api: c}
+	return &world{T: t, ca: string(c.Identity.CAPEM()), admin: c.Client(apitest.Admin), api: c}
 }
 
 func (w *world) create(obj client.Object) {
@@ -100,13 +100,18 @@ func TestANewNamespaceGetsItsDefaults(t *testing.T) {
 	published := configMap("team", "kube-root-ca.crt")
 	w.eventually("service account", func() bool { return !w.gone(account) })
 	w.eventually("CA", func() bool { return !w.gone(published) })
-	require.Equal(t, ca, published.Data["ca.crt"])
+	require.Equal(t, w.ca, published.Data["ca.crt"])
 
 	require.NoError(t, w.admin.Delete(t.Context(), account, client.DeleteOptions{}))
 	w.eventually("service account again", func() bool { return !w.gone(account) })
 	published.Data["ca.crt"] = "mine"
 	require.NoError(t, w.admin.Update(t.Context(), published))
-	w.eventually("CA again", func() bool { return !w.gone(published) && published.Data["ca.crt"] == ca })
+	bundles := &certificatesv1.ClusterTrustBundleList{}
+	w.eventually("trust bundle", func() bool {
+		require.NoError(t, w.admin.List(t.Context(), bundles, client.ListOptions{FieldSelector: "spec.signerName=kubernetes.io/kube-apiserver-serving"}))
+		return len(bundles.Items) == 1 && bundles.Items[0].Spec.TrustBundle == w.ca
+	})
+	w.eventually("CA again", func() bool { return !w.gone(published) && published.Data["ca.crt"] == w.ca })
 }
 
 func TestADeletedNamespaceIsEmptiedFirst(t *testing.T) {

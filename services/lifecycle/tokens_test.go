@@ -36,7 +36,7 @@ func TestATokenSecretIsFilledAndEndsWithItsAccount(t *testing.T) {
 	}
 	w.create(secret)
 	w.eventually("token", func() bool { return !w.gone(secret) && len(secret.Data["token"]) > 0 })
-	require.Equal(t, ca, string(secret.Data["ca.crt"]))
+	require.Equal(t, w.ca, string(secret.Data["ca.crt"]))
 	require.Equal(t, "default", string(secret.Data["namespace"]))
 	require.Equal(t, string(account.UID), secret.Annotations[corev1.ServiceAccountUIDKey])
 	token := string(secret.Data["token"])

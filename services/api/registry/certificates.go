@@ -93,14 +93,12 @@ func signingRequestCells(c *certificatesv1.CertificateSigningRequest, now time.T
 func clusterTrustBundle() *Kind {
 	return define(Spec[*certificatesv1.ClusterTrustBundle]{
 		GVK: certificates("ClusterTrustBundle"), Resource: "clustertrustbundles", Singular: "clustertrustbundle",
-		New:     func() *certificatesv1.ClusterTrustBundle { return &certificatesv1.ClusterTrustBundle{} },
-		NewList: func() runtime.Object { return &certificatesv1.ClusterTrustBundleList{} },
-		Validate: func(b *certificatesv1.ClusterTrustBundle) field.ErrorList {
-			var e check.Errors
-			e.NotEmpty(field.NewPath("spec", "trustBundle"), b.Spec.TrustBundle)
-			return e.List()
-		},
-		Columns: columns("Name|SignerName"),
+		New:            func() *certificatesv1.ClusterTrustBundle { return &certificatesv1.ClusterTrustBundle{} },
+		NewList:        func() runtime.Object { return &certificatesv1.ClusterTrustBundleList{} },
+		ValidateName:   segment,
+		Validate:       validateTrustBundle,
+		ValidateUpdate: validateTrustBundleUpdate,
+		Columns:        columns("Name|SignerName"),
 		Cells: func(b *certificatesv1.ClusterTrustBundle, _ time.Time) []any {
 			return []any{b.Name, orNone(b.Spec.SignerName)}
 		},
