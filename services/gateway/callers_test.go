@@ -1,7 +1,9 @@
 package gateway_test
 
 import (
+	"context"
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"karve.dev/karve/internal/identity"
+	"karve.dev/karve/internal/transport"
 	"karve.dev/karve/services/api"
 	"karve.dev/karve/services/api/apitest"
 	"karve.dev/karve/services/api/audit"
@@ -100,4 +103,29 @@ func TestRequestsAreRecordedAsTheyCame(t *testing.T) {
 	require.Equal(t, "/metrics", all[0]["requestURI"])
 	res, _ = w.do(t, "GET", "/api/v1/namespaces/default/secrets/none", "")
 	require.EqualValues(t, 404, record(res.Header.Get("Audit-Id"))[0]["responseStatus"].(map[string]any)["code"])
+}
+
+// TestExtraFieldsCrossProcesses impersonates somebody with an extra field whose key no gRPC metadata could have.
+func TestExtraFieldsCrossProcesses(t *testing.T) {
+	c := apitest.Start(t)
+	w := &world{keys: pkiOf(t, c.Identity)}
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- c.Server.Serve(ctx, lis, c.Identity.ServerTLS(identity.Spec{CommonName: "api", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}}))
+	}()
+	t.Cleanup(func() { cancel(); require.NoError(t, <-done) })
+	conn, err := transport.Dial(lis.Addr().String(), c.Identity.ClientTLS(gatewayUser))
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	w.url = serve(t, c.Server, w.keys, func(c *gateway.Config) { c.API = conn })
+	w.http = w.keys.httpClient(t, true, true)
+	res, body := w.do(t, "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", `{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}`,
+		"Content-Type: application/json", "Impersonate-User: jane", "Impersonate-Extra-Acme.io%2Fteam: blue", "Impersonate-Extra-Plain: x")
+	require.Equal(t, 201, res.StatusCode, body)
+	var review authenticationv1.SelfSubjectReview
+	require.NoError(t, json.Unmarshal([]byte(body), &review))
+	require.Equal(t, map[string]authenticationv1.ExtraValue{"acme.io/team": {"blue"}, "plain": {"x"}}, review.Status.UserInfo.Extra)
 }

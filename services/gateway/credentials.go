@@ -189,7 +189,14 @@ func withImpersonation(md metadata.MD, h http.Header) (metadata.MD, error) {
 				return nil, apierrors.NewBadRequest("the header " + name + " has characters other than printable ASCII")
 			}
 		}
-		out[strings.ToLower(name)] = values
+		key := strings.ToLower(name)
+		if rest, ok := strings.CutPrefix(key, extraPrefix); ok && strings.TrimLeft(rest, metadataKey) != "" {
+			for _, value := range values {
+				out[extraPairs] = append(out[extraPairs], rest+"="+value)
+			}
+			continue
+		}
+		out[key] = values
 	}
 	return out, nil
 }
@@ -198,6 +205,14 @@ func withImpersonation(md metadata.MD, h http.Header) (metadata.MD, error) {
 func printable(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
+// The keys of extra fields that are impersonated; those with characters that no key of metadata can have, as %, go as
+// pairs key=value instead.
+const (
+	extraPrefix = "impersonate-extra-"
+	extraPairs  = "impersonate-extra"
+	metadataKey = "abcdefghijklmnopqrstuvwxyz0123456789-_."
+)
+
 			return false
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 
 	"google.golang.org/grpc/metadata"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,14 +19,16 @@ const (
 	keyAsGroup    = "impersonate-group"
 	keyAsUID      = "impersonate-uid"
 	prefixAsExtra = "impersonate-extra-"
-	authnGroup    = "authentication.k8s.io"
+	// keyAsExtra has pairs key=value, for keys with characters that metadata's own cannot have.
+	keyAsExtra = "impersonate-extra"
+	authnGroup = "authentication.k8s.io"
 )
 
 // Impersonate returns who caller wants to be taken for by the impersonate-* metadata in ctx, after the check that it
 // may; caller itself where none is set.
 func Impersonate(ctx context.Context, az *authz.Authorizer, caller identity.User) (identity.User, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
-	wanted := identity.User{Name: first(md[keyAsUser]), Groups: md[keyAsGroup], UID: first(md[keyAsUID]), Extra: extras(md, prefixAsExtra)}
+	wanted := identity.User{Name: first(md[keyAsUser]), Groups: md[keyAsGroup], UID: first(md[keyAsUID]), Extra: wantedExtra(md)}
 	if wanted.Name == "" {
 		if len(wanted.Groups)+len(wanted.Extra) == 0 && wanted.UID == "" {
 			return caller, nil
@@ -42,6 +45,22 @@ func Impersonate(ctx context.Context, az *authz.Authorizer, caller identity.User
 		}
 	}
 	return complete(wanted), nil
+}
+
+// wantedExtra reads the extra fields that somebody wants to have.
+func wantedExtra(md metadata.MD) map[string][]string {
+	out := extras(md, prefixAsExtra)
+	for _, pair := range md[keyAsExtra] {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" {
+			continue
+		}
+		if out == nil {
+			out = map[string][]string{}
+		}
+		out[unescape(key)] = append(out[unescape(key)], value)
+	}
+	return out
 }
 
 // impersonationChecks lists what caller must be allowed for becoming wanted.
