@@ -49,6 +49,7 @@ type Server struct {
 	quotas    *quota.Ledger
 	reach     *reach.Reacher
 	webhooks  *webhook.Client
+	fields    *managedfields.Tracker
 	nodes     *node.Service
 	extension *extension.Extensions
 	intercept *server.Interceptors
@@ -73,6 +74,7 @@ func New(config Config) (*Server, error) {
 	config.Store = hold
 	s := &Server{config: config, encrypted: encrypted, ready: make(chan struct{}), health: health.NewServer()}
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
+	s.fields = &managedfields.Tracker{Schema: extension.Types}
 	s.webhooks = webhook.New(s.dialService)
 	s.cache = watch.New(watch.Config{Store: config.Store, Log: config.Log})
 	objects := &objects{s}
@@ -88,7 +90,7 @@ func New(config Config) (*Server, error) {
 	})
 	s.reach = reach.New(s.resources, config.Nodes)
 	s.nodes = node.New(s.resources, config.Log)
-	s.extension = extension.New(extension.Config{Resources: s.resources, BuiltIn: config.Kinds, Log: config.Log})
+	s.extension = extension.New(extension.Config{Resources: s.resources, BuiltIn: config.Kinds, Webhooks: s.webhooks, Log: config.Log})
 	metrics, err := server.NewMetrics(config.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("register the API's metrics: %w", err)
@@ -149,7 +151,7 @@ func (s *Server) newResources() error {
 		Admission: func(r admission.Reader) admission.Chain { return admission.Default(r, append([]admission.Plugin{s.authz.Admission()}, s.dynamic(r.(*server.Server))...)...) },
 		Hooks:     map[schema.GroupKind]server.Hook{{Kind: "Service"}: allocator},
 		Ledger:    s.quotas,
-		Fields:    &managedfields.Tracker{Schema: extension.Types},
+		Fields:    s.fields,
 		Sources:   s.sources(),
 		Tokens:    s.config.Tokens, ReviewToken: s.authn.ReviewToken, RulesFor: s.authz.RulesFor, Anonymous: s.anonymous, Log: s.config.Log,
 	})

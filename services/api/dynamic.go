@@ -9,6 +9,7 @@ import (
 	"karve.dev/karve/services/api/admission"
 	"karve.dev/karve/services/api/admission/expression"
 	"karve.dev/karve/services/api/admission/match"
+	"karve.dev/karve/services/api/admission/policy"
 	hooks "karve.dev/karve/services/api/admission/webhook"
 	"karve.dev/karve/services/api/server"
 )
@@ -17,6 +18,7 @@ import (
 func (s *Server) dynamic(r *server.Server) []admission.Plugin {
 	compiler := expression.NewCompiler()
 	return []admission.Plugin{
+		policy.New(policy.Config{World: world{r}, Compiler: compiler, Authorize: s.authz.Authorize, Types: s.fields.Types}),
 		hooks.New(hooks.Config{
 			World: world{r}, Client: s.webhooks, Compiler: compiler, Authorize: s.authz.Authorize, Log: s.config.Log,
 		}),

@@ -9,6 +9,12 @@ func Store(k *registry.Kind, obj registry.Object) ([]byte, error) {
 	if k.Form != nil {
 		obj = k.Form.To(obj)
 	}
+	if k.Custom != nil && k.Custom.ToStorage != nil {
+		var err error
+		if obj, err = k.Custom.ToStorage(obj); err != nil {
+			return nil, err
+		}
+	}
 	return Encode(k.StorageKind(), obj)
 }
 

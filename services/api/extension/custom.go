@@ -60,8 +60,12 @@ func (c *Custom) UnmarshalJSON(data []byte) error {
 	if err := sigsjson.UnmarshalCaseSensitivePreserveInts(data, &content); err != nil {
 		return err
 	}
-	if err := c.version.convertible(content); err != nil {
+	content, err := c.version.here(content, data)
+	if err != nil {
 		return err
+	}
+	if said, _ := content["apiVersion"].(string); c.version.verbatim && said != c.version.kind.GroupVersion().String() {
+		return c.takeVerbatim(content)
 	}
 	if _, err := c.take(content, true); err != nil {
 		return err
@@ -73,9 +77,6 @@ func (c *Custom) UnmarshalJSON(data []byte) error {
 
 // UnmarshalStrict reads what a client sent. It returns what is unknown or doubled apart from what is an error.
 func (c *Custom) UnmarshalStrict(data []byte) (found []error, err error) {
-	if err := c.version.storable(); err != nil {
-		return nil, err
-	}
 	var content map[string]any
 	if found, err = sigsjson.UnmarshalStrict(data, &content); err != nil {
 		return nil, err
@@ -118,6 +119,18 @@ func (c *Custom) take(content map[string]any, lenient bool) (unknown []string, e
 	}
 	c.Fields = content
 	return append(unknown, paths...), nil
+}
+
+// takeVerbatim makes content of a version that is not this one the object's own, as it is.
+func (c *Custom) takeVerbatim(content map[string]any) error {
+	if _, err := c.takeMetadata(content["metadata"], true); err != nil {
+		return err
+	}
+	for _, own := range ownFields {
+		delete(content, own)
+	}
+	c.Fields = content
+	return nil
 }
 
 var ownFields = []string{"apiVersion", "kind", "metadata"}

@@ -101,19 +101,6 @@ func TestWrongDefinitionsAreRefused(t *testing.T) {
 	require.ErrorContains(t, err, `spec.scope: Invalid value: "Cluster": field is immutable`)
 }
 
-func TestWebhookConversionSaysThatItIsMissing(t *testing.T) {
-	w := start(t)
-	w.define(strings.Replace(widgets, "  scope: Namespaced", `  scope: Namespaced
-  conversion: {strategy: Webhook, webhook: {conversionReviewVersions: [v1], clientConfig: {url: "https://example.com/convert"}}}`, 1))
-	w.mustCreate(red)
-	ref := refOf(read(t, red))
-	ref.ApiVersion = "example.com/v1alpha1"
-	_, err := w.rpc.Get(t.Context(), &apiv1.GetRequest{Ref: ref, As: inJSON})
-	require.ErrorContains(t, apierr.FromGRPC(err), "conversion webhook for example.com/v1, Kind=Widget failed")
-	_, err = w.create(strings.Replace(red, "example.com/v1", "example.com/v1alpha1", 1))
-	require.ErrorContains(t, err, "conversion webhook for example.com/v1alpha1, Kind=Widget failed")
-}
-
 func TestCustomObjectsSurviveTheAPI(t *testing.T) {
 	w := start(t)
 	w.define(widgets)

@@ -70,14 +70,15 @@ func (x *Extensions) drainOnce(ctx context.Context, d *definition) error {
 	return x.mark(ctx, d, "InstanceDeletionCompleted", "removed all instances", true)
 }
 
-// anyServed returns one of a definition's kinds: they share their objects.
-func anyServed(d *definition) (schema.GroupVersionKind, bool) {
+// anyServed returns one of a definition's kinds: they share their objects. That in which they are stored is the first
+// choice, since it needs no conversion.
+func anyServed(d *definition) (kind schema.GroupVersionKind, ok bool) {
 	for i := range d.Spec.Versions {
-		if v := &d.Spec.Versions[i]; v.Served {
-			return schema.GroupVersionKind{Group: d.Spec.Group, Version: v.Name, Kind: d.Status.AcceptedNames.Kind}, true
+		if v := &d.Spec.Versions[i]; v.Served && (!ok || v.Storage) {
+			kind, ok = schema.GroupVersionKind{Group: d.Spec.Group, Version: v.Name, Kind: d.Status.AcceptedNames.Kind}, true
 		}
 	}
-	return schema.GroupVersionKind{}, false
+	return kind, ok
 }
 
 // empty deletes all objects of a kind and waits for those that finalizers keep.

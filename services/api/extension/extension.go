@@ -17,6 +17,7 @@ import (
 	"karve.dev/karve/services/api/registry"
 	"karve.dev/karve/services/api/server"
 	"karve.dev/karve/services/api/watch"
+	"karve.dev/karve/services/api/webhook"
 )
 
 var gvkDefinition = apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition")
@@ -35,7 +36,9 @@ type Config struct {
 	Resources Resources
 	// BuiltIn are the kinds whose names no definition may take.
 	BuiltIn []*registry.Kind
-	Log     *zap.Logger
+	// Webhooks calls the conversion webhooks; nil: there is no conversion by webhook.
+	Webhooks *webhook.Client
+	Log      *zap.Logger
 }
 
 // Extensions follows the definitions of a cluster.
@@ -44,6 +47,8 @@ type Extensions struct {
 	log    *zap.Logger
 	synced chan struct{}
 	docs   documents
+	// life is the context of Run, in which conversion webhooks are called.
+	life context.Context
 }
 
 // New returns Extensions that serve nothing before Run.
@@ -64,6 +69,7 @@ const minRetry, maxRetry = 50 * time.Millisecond, 5 * time.Second
 // Run follows the definitions until ctx ends.
 func (x *Extensions) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	x.life = ctx
 	g.Go(func() error { return x.followAll(ctx) })
 	g.Go(func() error { return x.sweep(ctx) })
 	return g.Wait()
@@ -79,7 +85,11 @@ func (x *Extensions) sweep(ctx context.Context) error {
 		select {
 		case <-ticker.C:
 			for _, k := range x.docs.of("", true) {
-				k.New().(*Custom).version.schema.Sweep()
+				v := k.New().(*Custom).version
+				v.schema.Sweep()
+				if v.converter != nil {
+					v.converter.kept.sweep()
+				}
 			}
 		case <-ctx.Done():
 			return nil

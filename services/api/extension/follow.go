@@ -149,7 +149,7 @@ func (f *follower) serve(ctx context.Context, all []*known, verdicts []verdict) 
 		tag := fmt.Sprint(d.Generation, d.DeletionTimestamp != nil, verdicts[i].status.AcceptedNames)
 		m := f.made[d.UID]
 		if m == nil || m.tag != tag {
-			m = &made{tag: tag, kinds: kinds(d, verdicts[i].status.AcceptedNames)}
+			m = &made{tag: tag, kinds: f.x.kinds(d, verdicts[i].status.AcceptedNames)}
 		}
 		current[d.UID] = m
 		now = append(now, m.kinds...)

@@ -1,6 +1,8 @@
 package extension
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	apiversion "k8s.io/apimachinery/pkg/version"
 
+	"karve.dev/karve/services/api/codec"
 	"karve.dev/karve/services/api/extension/schema"
 	"karve.dev/karve/services/api/registry"
 )
@@ -23,7 +26,12 @@ type version struct {
 	kind    schemas.GroupVersionKind
 	schema  *schema.Schema
 	storage string
-	webhook bool
+	// stored reads and writes what is stored: the version in which objects are, or that they are converted to.
+	stored *version
+	// converter converts to and from other versions; nil where only the name of the version is another.
+	converter *converter
+	// verbatim takes what is stored as it is, in whatever version.
+	verbatim bool
 	// hasStatus: the status is written through its subresource only.
 	hasStatus bool
 	scale     *scale
@@ -33,12 +41,19 @@ type version struct {
 var verbsOfDying = []string{"delete", "deletecollection", "get", "list", "patch", "update", "watch"}
 
 // kinds returns the kinds that a definition declares, one a served version, under the names that it was granted.
-func kinds(d *known, names apiextensionsv1.CustomResourceDefinitionNames) []*registry.Kind {
+func (x *Extensions) kinds(d *known, names apiextensionsv1.CustomResourceDefinitionNames) []*registry.Kind {
 	var out []*registry.Kind
 	fieldsOf := selectables(d.definition)
+	convert := x.newConverter(d.definition)
+	stored := storedVersion(d, convert)
 	for i := range d.Spec.Versions {
 		if declared := &d.Spec.Versions[i]; declared.Served {
-			k := kindOf(d, declared, names)
+			v := stored
+			if declared.Name != stored.kind.Version {
+				v = newVersion(d, declared)
+				v.converter, v.stored = convert, stored
+			}
+			k := kindOf(d, declared, v, names)
 			if fieldsOf != nil {
 				k.Fields = func(obj registry.Object) fields.Set { return fieldsOf.of(obj.(*Custom)) }
 			}
@@ -48,8 +63,7 @@ func kinds(d *known, names apiextensionsv1.CustomResourceDefinitionNames) []*reg
 	return out
 }
 
-func kindOf(d *known, declared *apiextensionsv1.CustomResourceDefinitionVersion, names apiextensionsv1.CustomResourceDefinitionNames) *registry.Kind {
-	v := newVersion(d, declared)
+func kindOf(d *known, declared *apiextensionsv1.CustomResourceDefinitionVersion, v *version, names apiextensionsv1.CustomResourceDefinitionNames) *registry.Kind {
 	table := newTable(declared.AdditionalPrinterColumns)
 	k := &registry.Kind{
 		GroupVersionKind: v.kind, ListKind: names.ListKind, Resource: names.Plural, Singular: names.Singular,
@@ -67,6 +81,7 @@ func kindOf(d *known, declared *apiextensionsv1.CustomResourceDefinitionVersion,
 	if d.DeletionTimestamp != nil {
 		k.Verbs = verbsOfDying
 	}
+	v.join(k.Custom)
 	if declared.Deprecated {
 		k.Deprecated = deprecation(d.definition, declared)
 	}
@@ -83,7 +98,6 @@ func newVersion(d *known, declared *apiextensionsv1.CustomResourceDefinitionVers
 	v := &version{
 		kind:    schemas.GroupVersionKind{Group: d.Spec.Group, Version: declared.Name, Kind: d.Spec.Names.Kind},
 		storage: storageVersion(d.definition),
-		webhook: d.Spec.Conversion != nil && d.Spec.Conversion.Strategy == apiextensionsv1.WebhookConverter,
 	}
 	v.schema = schema.New(func() (*apiextensionsv1.JSONSchemaProps, error) { return d.schema(declared.Name) }, d.Spec.PreserveUnknownFields)
 	if sub := declared.Subresources; sub != nil {
@@ -104,26 +118,68 @@ func storageVersion(d *definition) string {
 	return ""
 }
 
-// convertible tells whether stored content can be read as this version: with the strategy None only the name of the
-// version is another.
-func (v *version) convertible(content map[string]any) error {
-	stored, _ := content["apiVersion"].(string)
-	if wanted := v.kind.GroupVersion().String(); v.webhook && stored != "" && stored != wanted {
-		return v.noWebhook(stored, wanted)
+// storedVersion is the version in which objects are stored, whether it is served or not.
+func storedVersion(d *known, convert *converter) *version {
+	for i := range d.Spec.Versions {
+		if declared := &d.Spec.Versions[i]; declared.Storage {
+			v := newVersion(d, declared)
+			v.converter, v.stored = convert, v
+			return v
+		}
 	}
-	return nil
+	// Validation wants one; without, nothing is stored.
+	return &version{}
 }
 
-// storable tells whether objects of this version can be stored.
-func (v *version) storable() error {
-	if v.webhook && v.kind.Version != v.storage {
-		return v.noWebhook(v.kind.GroupVersion().String(), v.kind.Group+"/"+v.storage)
+// join tells the server how a kind's objects are converted, where a webhook does it.
+func (v *version) join(k *registry.Custom) {
+	if v.converter == nil {
+		return
 	}
-	return nil
+	raw := *v.stored
+	raw.verbatim = true
+	k.NewStored = func() registry.Object { return &Custom{version: &raw} }
+	k.Prepare = v.prepare
+	if v != v.stored {
+		k.ToStorage = v.toStorage
+	}
 }
 
-func (v *version) noWebhook(from, to string) error {
-	return fmt.Errorf("conversion webhook for %s, Kind=%s failed: converting to %s by a webhook is not supported yet", from, v.kind.Kind, to)
+// here is the content of stored JSON as this version has it.
+func (v *version) here(content map[string]any, data []byte) (map[string]any, error) {
+	said, _ := content["apiVersion"].(string)
+	if v.converter == nil || v.verbatim || said == "" || said == v.kind.GroupVersion().String() {
+		return content, nil
+	}
+	return v.converter.one(data, said, v.kind.GroupVersion().String())
+}
+
+// toStorage converts an object of this version to that in which it is stored.
+func (v *version) toStorage(obj registry.Object) (registry.Object, error) {
+	data, err := codec.EncodeJSON(v.kind, obj)
+	if err != nil {
+		return nil, err
+	}
+	out := &Custom{version: v.stored}
+	return out, out.UnmarshalJSON(data)
+}
+
+// prepare converts many stored values to this version at once, so that reading them then is quick.
+func (v *version) prepare(ctx context.Context, values [][]byte) error {
+	to := v.kind.GroupVersion().String()
+	var foreign [][]byte
+	for _, value := range values {
+		var said struct {
+			APIVersion string `json:"apiVersion"`
+		}
+		if json.Unmarshal(value, &said) == nil && said.APIVersion != "" && said.APIVersion != to && v.converter.kept.find(to, value) == nil {
+			foreign = append(foreign, value)
+		}
+	}
+	if len(foreign) < 2 {
+		return nil
+	}
+	return v.converter.several(ctx, foreign, to)
 }
 
 // deprecation is the warning about a version that should no longer be used.

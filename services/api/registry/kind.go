@@ -3,6 +3,7 @@
 package registry
 
 import (
+	"context"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -94,6 +95,13 @@ type Kind struct {
 type Custom struct {
 	// Storage is the version in which objects are stored.
 	Storage string
+	// The following are set where a webhook converts between the versions. NewStored returns an empty object that takes
+	// what is stored as it is, without conversion.
+	NewStored func() Object
+	// Prepare converts many stored values to this version at once, so that reading each of them then is quick.
+	Prepare func(ctx context.Context, values [][]byte) error
+	// ToStorage converts an object to the version in which it is stored; nil for that version itself.
+	ToStorage func(obj Object) (Object, error)
 	// Variant is different for different versions and schemas: objects that are encoded for one are not shared with
 	// another.
 	Variant string

@@ -170,7 +170,7 @@ func (s *Server) put(ctx context.Context, r *request, obj registry.Object, dryRu
 		}
 		value, err := codec.Store(r.Kind, obj)
 		if err != nil {
-			return item{}, apierrors.NewInternalError(err)
+			return item{}, internal(err)
 		}
 		revision, err := s.config.Ledger.Commit(ctx, r.write(obj, nil), append([]store.Op{{Key: r.key(), Value: value}}, side...)...)
 		if err == nil {

@@ -38,10 +38,19 @@ func (it *item) object(k *registry.Kind) (registry.Object, error) {
 	}
 	obj, err := codec.Load(k, it.value, it.revision)
 	if err != nil {
-		return nil, apierrors.NewInternalError(err)
+		return nil, internal(err)
 	}
 	it.obj = obj
 	return obj, nil
+}
+
+// internal is an error of the server's own; what refuses a conversion speaks for itself.
+func internal(err error) error {
+	var known *apierrors.StatusError
+	if errors.As(err, &known) {
+		return known
+	}
+	return apierrors.NewInternalError(err)
 }
 
 // raw returns the object's own protobuf bytes.

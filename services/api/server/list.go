@@ -37,6 +37,9 @@ func (s *Server) List(ctx context.Context, req *apiv1.ListRequest) (*apiv1.Resul
 			meta.RemainingItemCount = &page.Remaining
 		}
 	}
+	if err := r.prepare(ctx, page.Entries, req.GetAs()); err != nil {
+		return nil, err
+	}
 	env, err := r.encodeList(meta, page.Entries, req.GetAs())
 	if err != nil {
 		return nil, err

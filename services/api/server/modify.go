@@ -6,7 +6,6 @@ import (
 	"errors"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"karve.dev/karve/services/api/codec"
 	"karve.dev/karve/services/api/registry"
@@ -73,7 +72,7 @@ func (s *Server) attempt(ctx context.Context, r *request, it item, dryRun bool, 
 	}
 	value, err := codec.Store(r.Kind, out.Next)
 	if err != nil {
-		return done, false, apierrors.NewInternalError(err)
+		return done, false, internal(err)
 	}
 	if !out.Remove && bytes.Equal(value, it.value) {
 		return changed{item: it}, false, nil

@@ -200,8 +200,13 @@ func resourceOf(k *registry.Kind) watch.Resource {
 		}
 		return r
 	}
+	empty := k.New
+	if k.Custom != nil && k.Custom.NewStored != nil {
+		// The cache waits for nobody's webhook.
+		empty = k.Custom.NewStored
+	}
 	r.Attributes = func(value []byte) (watch.Attributes, error) {
-		obj := k.New()
+		obj := empty()
 		if err := codec.Decode(value, 0, obj); err != nil {
 			return watch.Attributes{}, err
 		}

@@ -23,6 +23,12 @@ func (e *Entry) Encoded(form Form, encode func(e *Entry) ([]byte, error)) ([]byt
 	return e.pool.keep(e, form, data), nil
 }
 
+// Knows reports whether the entry's form is kept at the moment.
+func (e *Entry) Knows(form Form) bool {
+	_, ok := e.memo.Load().find(form)
+	return ok
+}
+
 // memo is one form that is kept; an entry has a list of them.
 type memo struct {
 	form Form
