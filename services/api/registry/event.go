@@ -72,19 +72,26 @@ func eventFields(e *corev1.Event) fields.Set {
 
 func validateEvent(ev *corev1.Event) field.ErrorList {
 	var e check.Errors
-	about := field.NewPath("involvedObject", "namespace")
-	// Events about things without a namespace live in the default one.
-	switch ns := ev.InvolvedObject.Namespace; {
-	case ns == "" && ev.Namespace != metav1.NamespaceDefault && ev.Namespace != metav1.NamespaceSystem:
-		e.Invalid(about, ns, "does not match event.namespace")
-	case ns != "" && ns != ev.Namespace:
-		e.Invalid(about, ns, "does not match event.namespace")
+	about, ns := field.NewPath("involvedObject", "namespace"), ev.InvolvedObject.Namespace
+	// Events about things without a namespace live in the default one; newer ones of the system's parts in its own.
+	newer := !ev.EventTime.IsZero()
+	elsewhere := ns == "" && ev.Namespace != metav1.NamespaceDefault && !(newer && ev.Namespace == metav1.NamespaceSystem)
+	e.If(elsewhere || ns != "" && ns != ev.Namespace && !newer, about, ns, "does not match event.namespace")
+	if !newer {
+		return e.List()
 	}
-	if !ev.EventTime.IsZero() {
-		e.NotEmpty(field.NewPath("reportingController"), ev.ReportingController)
-		e.NotEmpty(field.NewPath("reportingInstance"), ev.ReportingInstance)
-		e.NotEmpty(field.NewPath("action"), ev.Action)
-		e.NotEmpty(field.NewPath("reason"), ev.Reason)
+	if controller := field.NewPath("reportingController"); e.NotEmpty(controller, ev.ReportingController) {
+		e.Qualified(controller, ev.ReportingController)
+	}
+	for _, f := range []struct {
+		name, value string
+		most        int
+		required    bool
+	}{{"reportingInstance", ev.ReportingInstance, 128, true}, {"action", ev.Action, 128, true}, {"reason", ev.Reason, 128, true}, {"message", ev.Message, 1024, false}} {
+		if f.required {
+			e.NotEmpty(field.NewPath(f.name), f.value)
+		}
+		e.If(len(f.value) > f.most, field.NewPath(f.name), "", fmt.Sprintf("can have at most %d characters", f.most))
 	}
 	return e.List()
 }

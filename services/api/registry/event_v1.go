@@ -1,8 +1,11 @@
 package registry
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -13,7 +16,7 @@ import (
 func eventOf(hub *Kind) *Kind {
 	return spoke[eventsv1.Event, *eventsv1.Event, *corev1.Event]{
 		gvk: gvk(eventsv1.GroupName, "v1", "Event"), hub: hub, newList: func() runtime.Object { return &eventsv1.EventList{} },
-		from: eventFromCore, to: eventToCore, validate: validateNewEvent,
+		from: eventFromCore, to: eventToCore, validate: validateNewEvent, validateUpdate: validateChangedEvent,
 		fields: map[string]string{
 			"reason": "reason", "type": "type", "reportingController": "reportingComponent",
 			"regarding.kind": "involvedObject.kind", "regarding.namespace": "involvedObject.namespace",
@@ -54,17 +57,57 @@ func eventToCore(e *eventsv1.Event) *corev1.Event {
 
 // validateNewEvent is stricter than core/v1: who uses the newer form says everything that it asks for.
 func validateNewEvent(ev *eventsv1.Event) field.ErrorList {
-	const maxReason, maxNote = 128, 1024
 	var e check.Errors
+	old := eventToCore(ev)
+	validateSeries(&e, old)
 	if ev.EventTime.IsZero() {
 		e.Required(field.NewPath("eventTime"), "")
 	}
-	check.OneOf(&e, field.NewPath("type"), ev.Type, corev1.EventTypeNormal, corev1.EventTypeWarning)
-	e.If(len(ev.Reason) > maxReason, field.NewPath("reason"), ev.Reason, "can have at most 128 characters")
-	e.If(len(ev.Note) > maxNote, field.NewPath("note"), ev.Note, "can have at most 1024 characters")
-	e.If(ev.DeprecatedSource != corev1.EventSource{}, field.NewPath("deprecatedSource"), ev.DeprecatedSource, "needs to be unset")
-	e.If(!ev.DeprecatedFirstTimestamp.IsZero(), field.NewPath("deprecatedFirstTimestamp"), ev.DeprecatedFirstTimestamp, "needs to be unset")
-	e.If(!ev.DeprecatedLastTimestamp.IsZero(), field.NewPath("deprecatedLastTimestamp"), ev.DeprecatedLastTimestamp, "needs to be unset")
-	e.If(ev.DeprecatedCount != 0, field.NewPath("deprecatedCount"), ev.DeprecatedCount, "needs to be unset")
+	e.If(ev.Type != corev1.EventTypeNormal && ev.Type != corev1.EventTypeWarning, field.NewPath("type"), "", "has invalid value: "+ev.Type)
+	for _, unset := range []struct {
+		name string
+		set  bool
+	}{
+		{"firstTimestamp", !old.FirstTimestamp.IsZero()}, {"lastTimestamp", !old.LastTimestamp.IsZero()},
+		{"count", old.Count != 0}, {"source", old.Source != corev1.EventSource{}},
+	} {
+		e.If(unset.set, field.NewPath(unset.name), "", "needs to be unset")
+	}
+	return e.List()
+}
+
+func validateSeries(e *check.Errors, ev *corev1.Event) {
+	if ev.Series == nil {
+		return
+	}
+	e.If(ev.Series.Count < 2, field.NewPath("series.count"), "", "should be at least 2")
+	if ev.Series.LastObservedTime.IsZero() {
+		e.Required(field.NewPath("series.lastObservedTime"), "")
+	}
+}
+
+// validateChangedEvent: of an event that has happened, only its repetitions are still written. Fields have core/v1's
+// names, as in Kubernetes.
+func validateChangedEvent(ev, old *corev1.Event) field.ErrorList {
+	var e check.Errors
+	if !equality.Semantic.DeepEqual(ev.Series, old.Series) {
+		validateSeries(&e, ev)
+	}
+	// Clients may cut off what is below a microsecond.
+	happened, before := ev.EventTime.Truncate(time.Microsecond), old.EventTime.Truncate(time.Microsecond)
+	for _, f := range []struct {
+		name     string
+		now, was any
+	}{
+		{"involvedObject", ev.InvolvedObject, old.InvolvedObject}, {"reason", ev.Reason, old.Reason}, {"message", ev.Message, old.Message},
+		{"source", ev.Source, old.Source}, {"firstTimestamp", ev.FirstTimestamp, old.FirstTimestamp}, {"lastTimestamp", ev.LastTimestamp, old.LastTimestamp},
+		{"count", ev.Count, old.Count}, {"type", ev.Type, old.Type}, {"action", ev.Action, old.Action}, {"related", ev.Related, old.Related},
+		{"reportingController", ev.ReportingController, old.ReportingController}, {"reportingInstance", ev.ReportingInstance, old.ReportingInstance},
+	} {
+		e.Immutable(field.NewPath(f.name), f.now, f.was)
+	}
+	if !happened.Equal(before) {
+		e.Immutable(field.NewPath("eventTime"), ev.EventTime, old.EventTime)
+	}
 	return e.List()
 }

@@ -29,8 +29,10 @@ type spoke[T any, P interface {
 	from    func(H) P
 	to      func(P) H
 	fields  map[string]string
-	// validate checks a new object besides what the hub checks; may be nil.
-	validate func(P) field.ErrorList
+	// validate checks a new object besides what the hub checks, validateUpdate a changed one, in the hub's form; both may be
+	// nil.
+	validate       func(P) field.ErrorList
+	validateUpdate func(obj, old H) field.ErrorList
 }
 
 // kind returns the form as a kind: everything that the hub does with its own objects, done with the form's.
@@ -62,6 +64,11 @@ func (s spoke[T, P, H]) kind() *Kind {
 	k.Default, k.PrepareCreate = change(hub.Default), change(hub.PrepareCreate)
 	k.PrepareUpdate, k.PrepareStatus = join(hub.PrepareUpdate), join(hub.PrepareStatus)
 	k.ValidateUpdate, k.ValidateStatus = compare(hub.ValidateUpdate), compare(hub.ValidateStatus)
+	if s.validateUpdate != nil {
+		k.ValidateUpdate = compare(func(obj, old Object) field.ErrorList {
+			return append(hub.ValidateUpdate(obj, old), s.validateUpdate(obj.(H), old.(H))...)
+		})
+	}
 	k.Validate = func(obj Object) field.ErrorList { return hub.Validate(to(obj)) }
 	k.ValidateCreate = func(obj Object) field.ErrorList {
 		errs := hub.ValidateCreate(to(obj))
