@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"maps"
 	"net"
 	"net/http"
@@ -23,6 +25,7 @@ const (
 	keyAuthorization = "authorization"
 	keyRemoteUser    = "x-remote-user"
 	keyRemoteGroup   = "x-remote-group"
+	keyCredential    = "x-remote-credential-id"
 	impersonate      = "Impersonate-"
 )
 
@@ -89,7 +92,8 @@ func (v *verifier) verify(p *peer, certs []*x509.Certificate) {
 		return
 	}
 	p.notAfter = leaf.NotAfter
-	p.md = metadata.MD{keyRemoteUser: {leaf.Subject.CommonName}}
+	sum := sha256.Sum256(leaf.Raw)
+	p.md = metadata.MD{keyRemoteUser: {leaf.Subject.CommonName}, keyCredential: {"X509SHA256=" + hex.EncodeToString(sum[:])}}
 	if groups := leaf.Subject.Organization; len(groups) > 0 {
 		p.md[keyRemoteGroup] = groups
 	}
@@ -201,10 +205,6 @@ func withImpersonation(md metadata.MD, h http.Header) (metadata.MD, error) {
 	return out, nil
 }
 
-// printable reports whether a value can be sent as gRPC metadata.
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
 // The keys of extra fields that are impersonated; those with characters that no key of metadata can have, as %, go as
 // pairs key=value instead.
 const (
@@ -213,6 +213,10 @@ const (
 	metadataKey = "abcdefghijklmnopqrstuvwxyz0123456789-_."
 )
 
+// printable reports whether a value can be sent as gRPC metadata.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
 			return false
 		}
 	}

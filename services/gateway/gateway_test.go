@@ -117,7 +117,12 @@ func TestErrorsAreStatuses(t *testing.T) {
 		require.EqualValues(t, c.code, st.Code)
 		require.Contains(t, st.Message, c.message)
 	}
-	for _, path := range []string{"/nothing", "/api/v1/nothing", "/apis/no.group/v1/things", "/apis/apps/v1/namespaces/default/deployments/x/nothing", "/version/x"} {
+	for _, path := range []string{"/api/v1/nothing", "/api/v2", "/apis/apps/v1/namespaces/default/deployments/x/nothing"} {
+		res, body := w.do(t, "GET", path, "")
+		require.Equal(t, 404, res.StatusCode, path)
+		require.Contains(t, body, `"message":"the server could not find the requested resource","reason":"NotFound"`)
+	}
+	for _, path := range []string{"/nothing", "/apis/no.group/v1/things", "/version/x"} {
 		res, body := w.do(t, "GET", path, "")
 		require.Equal(t, 404, res.StatusCode, path)
 		require.Equal(t, "404 page not found\n", body)

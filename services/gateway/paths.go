@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	systemv1 "karve.dev/karve/gen/go/karve/system/v1"
@@ -62,13 +63,35 @@ func (g *Gateway) servePathAs(w *response, r *http.Request, serve pathHandler) {
 	}
 	switch {
 	case serve == nil:
-		plain(w, http.StatusNotFound, notFound)
+		g.serveNothing(w, r, ctx)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		g.fail(w, r, errMethod)
 	default:
 		serve(g, w, r, ctx)
 	}
 }
+
+// serveNothing says that nothing is served here: below the core API and known groups with a Status, elsewhere in plain words.
+func (g *Gateway) serveNothing(w *response, r *http.Request, ctx context.Context) {
+	known := strings.HasPrefix(r.URL.Path, "/api/")
+	if rest, ok := strings.CutPrefix(r.URL.Path, "/apis/"); ok {
+		if now := g.kinds.wait(ctx); now != nil {
+			group, _, _ := strings.Cut(rest, "/")
+			doc, _ := now.documents.Find("/apis/"+group, "application/json")
+			known = doc != nil
+		}
+	}
+	if known {
+		g.fail(w, r, errNothing)
+		return
+	}
+	plain(w, http.StatusNotFound, notFound)
+}
+
+var errNothing = &apierrors.StatusError{ErrStatus: metav1.Status{
+	Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
+	Message: "the server could not find the requested resource", Details: &metav1.StatusDetails{},
+}}
 
 var errMethod = apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, false)
 
@@ -113,7 +136,7 @@ func (g *Gateway) serveDiscovery(w *response, r *http.Request, ctx context.Conte
 	doc, acceptable := now.documents.Find(r.URL.Path, r.Header.Get("Accept"))
 	switch {
 	case doc == nil:
-		plain(w, http.StatusNotFound, notFound)
+		g.serveNothing(w, r, ctx)
 		return
 	case !acceptable:
 		g.fail(w, r, errNotAcceptable)

@@ -23,6 +23,8 @@ const (
 	keyRemoteGroup   = "x-remote-group"
 	keyRemoteUID     = "x-remote-uid"
 	prefixExtra      = "x-remote-extra-"
+	// keyCredential has a key of its own: that of the extra field has characters that metadata cannot have.
+	keyCredential = "x-remote-credential-id"
 )
 
 // Objects is what tokens are checked against. It is asked on every request with a token: answer from memory.
@@ -114,7 +116,14 @@ func forwarded(ctx context.Context, gateway identity.User) (identity.User, bool)
 		return gateway, true
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
-	return identity.User{Name: name, UID: first(md[keyRemoteUID]), Groups: md[keyRemoteGroup], Extra: extras(md, prefixExtra)}, true
+	u := identity.User{Name: name, UID: first(md[keyRemoteUID]), Groups: md[keyRemoteGroup], Extra: extras(md, prefixExtra)}
+	if id := md[keyCredential]; len(id) > 0 {
+		if u.Extra == nil {
+			u.Extra = map[string][]string{}
+		}
+		u.Extra[identity.ExtraCredentialID] = id
+	}
+	return u, true
 }
 
 func first(values []string) string {

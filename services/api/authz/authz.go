@@ -77,10 +77,13 @@ func (a *Authorizer) Authorize(ctx context.Context, attrs Attributes) (allowed b
 		}
 	}
 	a.mu.RLock()
-	granted := a.index.allows(&attrs)
+	granted, missing := a.index.allows(&attrs), ""
+	if !granted {
+		missing = a.index.missing(&attrs)
+	}
 	a.mu.RUnlock()
 	if granted {
 		return true, "", nil
 	}
-	return false, reason, err
+	return false, refusal(reason, missing), err
 }

@@ -118,9 +118,12 @@ func Decode(value []byte, revision int64, into registry.Object) error {
 }
 
 // AppendProtobuf appends an object's wire form: its bytes, then a second metadata field that holds only the
-// resourceVersion. Protobuf merges the two.
+// resourceVersion. Protobuf merges the two. Revision 0 is an object that was not stored: it has none.
 func AppendProtobuf(dst, raw []byte, revision int64) []byte {
 	dst = append(dst, raw...)
+	if revision == 0 {
+		return dst
+	}
 	return appendTail(dst, revision)
 }
 

@@ -19,7 +19,7 @@ func horizontalPodAutoscaler() *Kind {
 		ShortNames: []string{"hpa"}, Categories: []string{"all"}, Namespaced: true,
 		New:     func() *autoscalingv2.HorizontalPodAutoscaler { return &autoscalingv2.HorizontalPodAutoscaler{} },
 		NewList: func() runtime.Object { return &autoscalingv2.HorizontalPodAutoscalerList{} },
-		Life: specAndStatus(func(o *autoscalingv2.HorizontalPodAutoscaler) (*autoscalingv2.HorizontalPodAutoscalerSpec, *autoscalingv2.HorizontalPodAutoscalerStatus) {
+		Life: generations(func(o *autoscalingv2.HorizontalPodAutoscaler) (*autoscalingv2.HorizontalPodAutoscalerSpec, *autoscalingv2.HorizontalPodAutoscalerStatus) {
 			return &o.Spec, &o.Status
 		}),
 		Default:  defaultAutoscaler,

@@ -35,7 +35,7 @@ func priorityClass() *Kind {
 			e.Immutable(field.NewPath("preemptionPolicy"), c.PreemptionPolicy, old.PreemptionPolicy)
 			return e.List()
 		},
-		Columns: columns("Name|Value#|Global-Default|Age|+PreemptionPolicy"),
+		Columns: columns("Name|Value#|Global-Default|Age|PreemptionPolicy"),
 		Cells: func(c *schedulingv1.PriorityClass, now time.Time) []any {
 			return []any{c.Name, int64(c.Value), c.GlobalDefault, age(c.CreationTimestamp, now), orUnset(c.PreemptionPolicy)}
 		},

@@ -96,7 +96,7 @@ func validateDeploymentStrategy(e *check.Errors, p *field.Path, s *appsv1.Deploy
 		}
 		validateRollingUpdate(e, p.Child("rollingUpdate"), deref(s.RollingUpdate.MaxUnavailable), deref(s.RollingUpdate.MaxSurge))
 	default:
-		check.Among(e, p.Child("type"), s.Type, appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType)
+		e.Add(field.NotSupported(p, shownStrategy(s), []string{string(appsv1.RecreateDeploymentStrategyType), string(appsv1.RollingUpdateDeploymentStrategyType)}))
 	}
 }
 
@@ -131,4 +131,17 @@ func validateDeploymentStatus(d, old *appsv1.Deployment) field.ErrorList {
 		e.If(deref(s.CollisionCount) < *was, p.Child("collisionCount"), deref(s.CollisionCount), "cannot be decremented")
 	}
 	return e.List()
+}
+
+// shownStrategy is a strategy as Kubernetes shows it in a refusal: under the names of its Go fields.
+func shownStrategy(s *appsv1.DeploymentStrategy) any {
+	type rolling struct{ MaxUnavailable, MaxSurge intstr.IntOrString }
+	shown := struct {
+		Type          appsv1.DeploymentStrategyType
+		RollingUpdate *rolling
+	}{Type: s.Type}
+	if r := s.RollingUpdate; r != nil {
+		shown.RollingUpdate = &rolling{deref(r.MaxUnavailable), deref(r.MaxSurge)}
+	}
+	return shown
 }

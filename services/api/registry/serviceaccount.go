@@ -1,8 +1,6 @@
 package registry
 
 import (
-	"time"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -17,10 +15,6 @@ func serviceAccount() *Kind {
 			for i := range s.Secrets {
 				s.Secrets[i] = corev1.ObjectReference{Name: s.Secrets[i].Name}
 			}
-		},
-		Columns: columns("Name|Secrets#|Age"),
-		Cells: func(s *corev1.ServiceAccount, now time.Time) []any {
-			return []any{s.Name, int64(len(s.Secrets)), age(s.CreationTimestamp, now)}
 		},
 		Subresources: []Subresource{{Name: "token", Kind: gvk("authentication.k8s.io", "v1", "TokenRequest"), Verbs: []string{"create"}}},
 	})

@@ -69,7 +69,8 @@ func parseRevision(resourceVersion string) (int64, error) {
 	}
 	revision, err := strconv.ParseInt(resourceVersion, 10, 64)
 	if err != nil || revision < 0 {
-		return 0, apierrors.NewBadRequest(fmt.Sprintf("Invalid value: %q: resourceVersion must be a number", resourceVersion))
+		return 0, apierrors.NewBadRequest(fmt.Sprintf(
+			"invalid resource version: resourceVersion: Invalid value: %q: strconv.ParseUint: parsing %q: invalid syntax", resourceVersion, resourceVersion))
 	}
 	return revision, nil
 }

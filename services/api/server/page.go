@@ -93,8 +93,11 @@ func parseContinue(token string) (continued, error) {
 	if err == nil {
 		err = json.Unmarshal(data, &c)
 	}
-	if err != nil || c.Version != continueVersion || c.Start == "" {
-		return c, apierrors.NewBadRequest("continue key is not valid")
+	if err != nil {
+		return c, apierrors.NewBadRequest(fmt.Sprintf("invalid continue token: continue key is not valid: %v", err))
+	}
+	if c.Version != continueVersion || c.Start == "" {
+		return c, apierrors.NewBadRequest("invalid continue token: continue key is not valid")
 	}
 	return c, nil
 }

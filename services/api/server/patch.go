@@ -82,16 +82,19 @@ func newPatch(req *apiv1.PatchRequest, empty func() registry.Object) (patchFunc,
 	if len(patch) > maxBody {
 		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", maxBody))
 	}
+	if !json.Valid(patch) {
+		return nil, apierrors.NewBadRequest("invalid JSON patch")
+	}
 	switch req.GetType() {
 	case apiv1.PatchType_PATCH_TYPE_JSON:
 		return jsonPatch(patch)
 	case apiv1.PatchType_PATCH_TYPE_MERGE:
-		if err := wantObject(patch); err != nil {
+		if err := wantObject(patch, "error decoding patch: "); err != nil {
 			return nil, err
 		}
 		return func(original []byte) ([]byte, error) { return jsonpatch.MergePatch(original, patch) }, nil
 	case apiv1.PatchType_PATCH_TYPE_STRATEGIC_MERGE:
-		if err := wantObject(patch); err != nil {
+		if err := wantObject(patch, ""); err != nil {
 			return nil, err
 		}
 		return func(original []byte) ([]byte, error) {
@@ -112,7 +115,7 @@ func init() {
 func jsonPatch(patch []byte) (patchFunc, error) {
 	ops, err := jsonpatch.DecodePatch(patch)
 	if err != nil {
-		return nil, undecoded(err, "jsonpatch.Patch", "[]handlers.jsonPatchOp")
+		return nil, apierrors.NewBadRequest("error decoding patch: " + theirTypes.Replace(err.Error()))
 	}
 	if len(ops) > maxPatchOps {
 		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOps, len(ops)))
@@ -137,17 +140,16 @@ func shownPatch(req *apiv1.PatchRequest) string {
 	return fmt.Sprintf("%+v", content)
 }
 
-func wantObject(patch []byte) error {
+// theirTypes puts the names of Kubernetes' types, which people search for, in the place of others.
+var theirTypes = strings.NewReplacer("jsonpatch.Patch", "[]handlers.jsonPatchOp", "jsonpatch.Operation", "handlers.jsonPatchOp",
+	"map[string]json.RawMessage", "map[string]interface {}")
+
+func wantObject(patch []byte, prefix string) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(patch, &fields); err != nil {
-		return undecoded(err, "map[string]json.RawMessage", "map[string]interface {}")
+		return apierrors.NewBadRequest(prefix + theirTypes.Replace(err.Error()))
 	}
 	return nil
-}
-
-// undecoded is a patch that does not parse; people know the error with the name of Kubernetes' type in it.
-func undecoded(err error, ours, theirs string) error {
-	return apierrors.NewBadRequest("error decoding patch: " + strings.ReplaceAll(err.Error(), ours, theirs))
 }
 
 func unsupportedPatch(text string) error {

@@ -77,7 +77,6 @@ func refOf(obj registry.Object) identity.Ref {
 }
 
 func completeTokenRequest(t *authenticationv1.TokenRequest, account registry.Object, issuer string) error {
-	t.Name, t.Namespace, t.CreationTimestamp = account.GetName(), account.GetNamespace(), metav1.Now().Rfc3339Copy()
 	if t.Spec.ExpirationSeconds == nil {
 		seconds := int64(tokenDefault)
 		t.Spec.ExpirationSeconds = &seconds
@@ -93,10 +92,11 @@ func completeTokenRequest(t *authenticationv1.TokenRequest, account registry.Obj
 	case seconds > tokenMax:
 		errs = append(errs, field.Invalid(path, seconds, "may not specify a duration larger than 2^32 seconds"))
 	}
-	if len(errs) == 0 {
-		return nil
+	if len(errs) > 0 {
+		return apierrors.NewInvalid(gvkTokenRequest.GroupKind(), t.Name, errs)
 	}
-	return apierrors.NewInvalid(gvkTokenRequest.GroupKind(), t.Name, errs)
+	t.Name, t.Namespace, t.UID, t.CreationTimestamp = account.GetName(), account.GetNamespace(), account.GetUID(), metav1.Now().Rfc3339Copy()
+	return nil
 }
 
 // bindToken ties a token's life to the object that the request names. Nodes get tokens for their own pods only.

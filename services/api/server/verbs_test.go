@@ -187,7 +187,7 @@ func TestPatches(t *testing.T) {
 	}{
 		{apiv1.PatchType_PATCH_TYPE_MERGE, `{"spec":{"foo":1}}`, &apiv1.WriteOptions{FieldValidation: "Strict"}, apierrors.IsInvalid, `strict decoding error: unknown field "spec.foo"`},
 		{apiv1.PatchType_PATCH_TYPE_MERGE, `{"spec":{"containers":"x"}}`, nil, apierrors.IsInvalid, "cannot unmarshal string"},
-		{apiv1.PatchType_PATCH_TYPE_MERGE, `nonsense`, nil, apierrors.IsBadRequest, "error decoding patch"},
+		{apiv1.PatchType_PATCH_TYPE_MERGE, `nonsense`, nil, apierrors.IsBadRequest, "invalid JSON patch"},
 		{apiv1.PatchType_PATCH_TYPE_JSON, `{"op":"add"}`, nil, apierrors.IsBadRequest, ""},
 		{apiv1.PatchType_PATCH_TYPE_JSON, `[{"op":"remove","path":"/nope"}]`, nil, apierrors.IsInvalid, "the server rejected our request due to an error in our request"},
 		{apiv1.PatchType_PATCH_TYPE_MERGE, `{"metadata":{"name":"other"}}`, nil, apierrors.IsBadRequest, "does not match"},
