@@ -108,6 +108,8 @@ func TestServiceAccountTokens(t *testing.T) {
 	require.NoError(t, err)
 	_, err = ask(w.Cluster.Client(identity.User{Name: "system:node:m", Groups: []string{identity.GroupNodes}}), authenticationv1.TokenRequestSpec{BoundObjectRef: bound})
 	require.True(t, apierrors.IsForbidden(err), "%v", err)
+	_, err = ask(w.Cluster.Client(identity.User{Name: "system:node:n", Groups: []string{identity.GroupNodes}}), authenticationv1.TokenRequestSpec{BoundObjectRef: bound, Audiences: []string{"vault"}})
+	require.ErrorContains(t, err, `audience "vault" not found in pod spec volume`)
 
 	now := int64(0)
 	require.NoError(t, w.Delete(w.ctx, p, client.DeleteOptions{GracePeriodSeconds: &now}))

@@ -49,6 +49,7 @@ func (s *Server) requestToken(ctx context.Context, r *request, req *apiv1.Create
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
+	asked := body.Spec.Audiences
 	if err := completeTokenRequest(body, account, tokens.Issuer()); err != nil {
 		return nil, err
 	}
@@ -56,7 +57,7 @@ func (s *Server) requestToken(ctx context.Context, r *request, req *apiv1.Create
 		Namespace: r.namespace, ServiceAccount: refOf(account), Audiences: body.Spec.Audiences,
 		Life: time.Duration(*body.Spec.ExpirationSeconds) * time.Second,
 	}
-	if err := s.bindToken(ctx, r, &spec, body.Spec.BoundObjectRef); err != nil {
+	if err := s.bindToken(ctx, r, &spec, body.Spec.BoundObjectRef, asked); err != nil {
 		return nil, err
 	}
 	// A node may ask for tokens of its own pods only.
@@ -100,7 +101,7 @@ func completeTokenRequest(t *authenticationv1.TokenRequest, account registry.Obj
 }
 
 // bindToken ties a token's life to the object that the request names. Nodes get tokens for their own pods only.
-func (s *Server) bindToken(ctx context.Context, r *request, spec *identity.TokenSpec, ref *authenticationv1.BoundObjectReference) error {
+func (s *Server) bindToken(ctx context.Context, r *request, spec *identity.TokenSpec, ref *authenticationv1.BoundObjectReference, asked []string) error {
 	node, isNode := identity.NodeName(r.user)
 	if ref == nil {
 		if isNode {
@@ -141,6 +142,9 @@ func (s *Server) bindToken(ctx context.Context, r *request, spec *identity.Token
 	}
 	if isNode && (!isPod || pod.Spec.NodeName != node) {
 		return apierrors.NewForbidden(r.groupResource(), r.name, fmt.Errorf("node requested token bound to a pod scheduled on a different node"))
+	}
+	if isNode {
+		return s.checkAudience(ctx, r, pod, asked)
 	}
 	return nil
 }
