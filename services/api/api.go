@@ -56,6 +56,7 @@ type Server struct {
 	health    *health.Server
 	// anonymous says what callers without credentials may ask for; nil: whatever they have the right to.
 	anonymous func(path string) bool
+	tokenUse  *tokenUse
 	ready     chan struct{}
 }
 
@@ -72,7 +73,7 @@ func New(config Config) (*Server, error) {
 	}
 	hold := maintenance.Wrap(config.Store)
 	config.Store = hold
-	s := &Server{config: config, encrypted: encrypted, ready: make(chan struct{}), health: health.NewServer()}
+	s := &Server{config: config, encrypted: encrypted, ready: make(chan struct{}), health: health.NewServer(), tokenUse: newTokenUse()}
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	s.fields = &managedfields.Tracker{Schema: extension.Types}
 	s.webhooks = webhook.New(s.dialService)
@@ -112,7 +113,7 @@ func (s *Server) newAudit() (err error) {
 
 // newAuthenticator makes what names callers.
 func (s *Server) newAuthenticator(objects *objects) error {
-	config := authn.Config{Tokens: s.config.Tokens, Objects: objects, Log: s.config.Log}
+	config := authn.Config{Tokens: s.config.Tokens, Objects: objects, SecretUsed: s.tokenUse.used, Log: s.config.Log}
 	if s.config.OIDC != nil {
 		outside := *s.config.OIDC
 		outside.Log = s.config.Log

@@ -19,6 +19,7 @@ func (s *Server) Run(ctx context.Context) error {
 	after(ctx, g, s.cache.Ready(), func() error { return s.begin(ctx, policy) })
 	after(ctx, g, s.ready, func() error { return s.expireEvents(ctx) })
 	after(ctx, g, s.ready, func() error { return s.quotas.Run(ctx) })
+	after(ctx, g, s.ready, func() error { return s.noteTokenUse(ctx) })
 	endAudit := s.recordCalls()
 	err := g.Wait()
 	s.health.Shutdown()

@@ -44,6 +44,10 @@ func TestATokenSecretIsFilledAndEndsWithItsAccount(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "system:serviceaccount:default:robot", name)
 
+	w.eventually("its use is noted", func() bool {
+		return !w.gone(secret) && secret.Labels["kubernetes.io/legacy-token-last-used"] == time.Now().UTC().Format("2006-01-02")
+	})
+
 	// Somebody empties it: it is filled again.
 	delete(secret.Data, "token")
 	require.NoError(t, w.admin.Update(t.Context(), secret))

@@ -51,6 +51,8 @@ type Config struct {
 	Objects   Objects
 	// Issuers are asked about tokens that are not the cluster's own; nil for none.
 	Issuers Issuers
+	// SecretUsed is told when somebody calls with a token that is bound to a Secret; nil tells nobody. It must not block.
+	SecretUsed func(namespace, name string)
 	// Log gets the reasons for which credentials were refused, which callers are not told. Nil for none.
 	Log *zap.Logger
 }

@@ -32,6 +32,9 @@ func (a *Authenticator) authenticateToken(ctx context.Context, token string) (id
 	if err := a.checkBound(ctx, &verified.claims); err != nil {
 		return identity.User{}, err
 	}
+	if s := verified.claims.Secret; s != nil && a.config.SecretUsed != nil {
+		a.config.SecretUsed(verified.claims.Namespace, s.Name)
+	}
 	return verified.user, nil
 }
 
