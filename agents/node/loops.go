@@ -74,6 +74,7 @@ type readiness struct {
 	mu      sync.Mutex
 	engine  error
 	network error
+	down    error // set when the machine goes down
 }
 
 var (
@@ -99,7 +100,7 @@ func (a *Agent) setNetwork(err error) {
 func (a *Agent) setReady() {
 	a.ready.mu.Lock()
 	defer a.ready.mu.Unlock()
-	if err := errors.Join(a.ready.engine, a.ready.network); err != nil {
+	if err := errors.Join(a.ready.engine, a.ready.network, a.ready.down); err != nil {
 		// An agent that has just started does not know yet. A node that was Ready stays so: taking its pods out of their
 		// Services for that moment would be a disruption at every restart.
 		starting := errors.Is(err, errNoContact) || errors.Is(err, errNoCIDR)

@@ -6,6 +6,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -35,6 +36,7 @@ import (
 	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/agents/node/runtime/measured"
 	"karve.dev/karve/agents/node/session"
+	"karve.dev/karve/agents/node/shutdown"
 	"karve.dev/karve/agents/node/static"
 	"karve.dev/karve/agents/node/volume"
 	"karve.dev/karve/agents/node/worker"
@@ -87,6 +89,10 @@ type Config struct {
 	Eviction eviction.Config
 	// Images says when images are removed again that were pulled for pods.
 	Images image.Limits
+	// RegistryAuth is a file with logins for registries, as docker login writes it; "config.json" in DataDir by default.
+	RegistryAuth string
+	// Shutdown says how long pods have when the machine goes down.
+	Shutdown shutdown.Config
 	// MeasureEvery is how often the machine is measured when nothing alarms; ten seconds by default.
 	MeasureEvery time.Duration
 }
@@ -216,6 +222,7 @@ func (a *Agent) workerConfig(allocatable corev1.ResourceList) worker.Config {
 		Objects: a.objects, Reporter: a.static, Events: a.cfg.Events, Log: a.log,
 		DNS:         worker.DNS{Servers: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain},
 		Allocatable: allocatable, MinOOMScoreAdj: machine.MinOOMScoreAdj(), SeccompRoot: filepath.Join(a.cfg.DataDir, "seccomp"),
+		RegistryAuth: cmp.Or(a.cfg.RegistryAuth, filepath.Join(a.cfg.DataDir, "config.json")),
 	}
 	if _, pretends := a.cfg.Runtime.(runtime.Simulation); pretends {
 		cfg.Volumes = volume.NewPretending()

@@ -17,7 +17,7 @@ import (
 )
 
 // simulate runs an agent that only pretends, until the test ends.
-func simulate(t testing.TB, p *plane, rt *simulated.Runtime, name string, change ...func(*node.Config)) {
+func simulate(t testing.TB, p *plane, rt *simulated.Runtime, name string, change ...func(*node.Config)) *node.Agent {
 	conn := p.conn(name)
 	cfg := node.Config{
 		Cluster: "sim", NodeName: name, DataDir: t.TempDir(), Conn: conn, HealthConn: conn, Client: client.New(conn, "kubelet"),
@@ -35,6 +35,7 @@ func simulate(t testing.TB, p *plane, rt *simulated.Runtime, name string, change
 		cancel()
 		require.NoError(t, <-done)
 	})
+	return agent
 }
 
 func nodeReady(p *plane) *corev1.NodeCondition {

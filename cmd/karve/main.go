@@ -59,7 +59,7 @@ func root() *cobra.Command {
 		DisableAutoGenTag: true,
 		Version:           version.Build() + " (Kubernetes " + version.Kubernetes + ")",
 	}
-	cmd.AddCommand(upCommand(), downCommand(), statusCommand(), whyCommand(), backupCommand(), restoreCommand(), rotateKeyCommand(), kubectlHelp())
+	cmd.AddCommand(upCommand(), downCommand(), shutdownCommand(), statusCommand(), whyCommand(), backupCommand(), restoreCommand(), rotateKeyCommand(), kubectlHelp())
 	return cmd
 }
 

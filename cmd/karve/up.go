@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -26,6 +27,7 @@ type upOptions struct {
 	dataplane                string
 	changed                  func(flag string) bool
 	access                   *cluster.AccessFlags
+	upkeep                   *cluster.UpkeepFlags
 }
 
 func upCommand() *cobra.Command {
@@ -50,6 +52,7 @@ func upCommand() *cobra.Command {
 	cmd.Flags().IntVar(&o.nodes, "nodes", 1, "how many nodes to run on this machine's engine")
 	cmd.Flags().StringVar(&o.dataplane, "dataplane", "auto", "how Services are balanced: ipvs, nftables, or auto for what the kernel has")
 	o.access = cluster.NewAccessFlags(cmd.Flags())
+	o.upkeep = cluster.NewUpkeepFlags(cmd.Flags())
 	return cmd
 }
 
@@ -57,7 +60,7 @@ func up(ctx context.Context, o *upOptions) error {
 	dir := o.dir()
 	if pid, ok := running(dir); ok {
 		fmt.Printf("karve: cluster %q is running (process %d)\n", o.name, pid)
-		for _, flag := range append([]string{"listen", "grpc-listen", "nodes", "dataplane"}, o.access.Changed()...) {
+		for _, flag := range slices.Concat([]string{"listen", "grpc-listen", "nodes", "dataplane"}, o.access.Changed(), o.upkeep.Changed()) {
 			if o.changed(flag) {
 				fmt.Printf("karve: --%s counts at the next start: karve down%s, then karve up%s --%s …\n", flag, o.again(), o.again(), flag)
 			}
@@ -113,6 +116,9 @@ func (o *upOptions) settings(dir cluster.Dir) (cluster.Settings, error) {
 		}
 	}
 	if err := o.access.Apply(&s.Access); err != nil {
+		return s, err
+	}
+	if err := o.upkeep.Apply(&s.Upkeep); err != nil {
 		return s, err
 	}
 	if err := o.ranges(&s, known); err != nil {

@@ -6,13 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"karve.dev/karve/agents/node"
+	"karve.dev/karve/agents/node/eviction"
+	"karve.dev/karve/agents/node/image"
 	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/agents/node/runtime/docker"
+	"karve.dev/karve/agents/node/shutdown"
 	"karve.dev/karve/agents/proxy"
 	"karve.dev/karve/internal/cluster"
 	"karve.dev/karve/internal/identity"
@@ -39,6 +43,7 @@ func (d *daemon) wireAgents() error {
 		}
 		d.agents = append(d.agents, agent)
 	}
+	d.group.Add(shutdownComponent(func() []*node.Agent { return d.agents }, d.log))
 	return nil
 }
 
@@ -72,11 +77,22 @@ func (m *member) addNode(name string, s cluster.Settings, o nodeOptions) (*node.
 	if o.dataplane != "" {
 		labels[dataplaneLabel] = o.dataplane
 	}
+	thresholds, err := eviction.NewConfig(s.Upkeep.EvictionHard, s.Upkeep.EvictionSoft, s.Upkeep.EvictionSoftGrace)
+	if err != nil {
+		return nil, fmt.Errorf("eviction: %w", err)
+	}
+	thresholds.MaxGrace = time.Duration(s.Upkeep.EvictionMaxPodGrace) * time.Second
+	images := image.Limits{High: s.Upkeep.ImageGCHigh, Low: s.Upkeep.ImageGCLow}
+	if err := images.Validate(); err != nil {
+		return nil, err
+	}
 	agent, err := node.New(node.Config{
 		Cluster: s.Name, NodeName: name, DataDir: o.dataDir, Conn: m.conn, HealthConn: o.health, Client: m.client("kubelet"),
 		Runtime: o.runtime, TLS: o.tls, Log: m.log, Events: m.recorder("kubelet", name), Labels: labels,
 		ClusterCIDRs: []netip.Prefix{s.ClusterCIDR}, ServiceCIDR: s.ServiceCIDR,
 		ClusterDNS: []string{serviceAddr(s, 10).String()}, Metrics: o.metrics,
+		Eviction: thresholds, Images: images, RegistryAuth: s.Upkeep.RegistryAuth,
+		Shutdown: shutdown.Config{Grace: s.Upkeep.ShutdownGrace.Duration, Critical: s.Upkeep.ShutdownGraceCritical.Duration},
 	})
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
+	"karve.dev/karve/agents/node"
 	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/agents/node/runtime/docker"
 	"karve.dev/karve/agents/node/runtime/simulated"
@@ -214,6 +215,10 @@ func wireNodeRole(p *part, o *roleOptions) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.member.addNode(o.nodeName, o.settings, nodeOptions{dataDir: o.dataDir, health: health, runtime: engine, tls: p.credentials.ServerTLS(), metrics: p.metrics})
-	return err
+	agent, err := p.member.addNode(o.nodeName, o.settings, nodeOptions{dataDir: o.dataDir, health: health, runtime: engine, tls: p.credentials.ServerTLS(), metrics: p.metrics})
+	if err != nil {
+		return err
+	}
+	p.member.group.Add(shutdownComponent(func() []*node.Agent { return []*node.Agent{agent} }, p.member.log))
+	return nil
 }

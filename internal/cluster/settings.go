@@ -35,6 +35,8 @@ type Settings struct {
 	Dataplane string `json:"dataplane"`
 	// Access is how callers prove who they are, and what is recorded of what they do.
 	Access Access `json:"access,omitzero"`
+	// Upkeep is how the nodes keep the machine usable.
+	Upkeep Upkeep `json:"upkeep,omitzero"`
 }
 
 var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$`)

@@ -4,6 +4,7 @@ package report
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -35,6 +36,7 @@ type Pods struct {
 	mu      sync.Mutex
 	pending map[types.UID]*nodev1.PodStatus
 	order   []types.UID
+	empty   []chan struct{} // closed when nothing waits any more
 }
 
 // NewPods returns a reporter for a node.
@@ -92,12 +94,44 @@ func (p *Pods) take() []*nodev1.PodStatus {
 	return out
 }
 
+// Flush returns when everything that has been handed over has been reported, or ctx has ended.
+func (p *Pods) Flush(ctx context.Context) error {
+	empty := make(chan struct{})
+	p.mu.Lock()
+	p.empty = append(p.empty, empty)
+	p.mu.Unlock()
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("tell how the pods are: %w", ctx.Err())
+	}
+}
+
+// tellEmpty wakes those who wait in Flush, if nothing has come meanwhile.
+func (p *Pods) tellEmpty() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.order) > 0 {
+		return
+	}
+	for _, c := range p.empty {
+		close(c)
+	}
+	p.empty = nil
+}
+
 // Run sends what waits until ctx ends. While one report is under way the next one gathers.
 func (p *Pods) Run(ctx context.Context) error {
 	wait := firstPause
 	for {
 		todo := p.take()
 		if len(todo) == 0 {
+			p.tellEmpty()
 			select {
 			case <-p.wake:
 				continue

@@ -26,6 +26,20 @@ func (p *Pool) End(uid types.UID, ending podstate.Ending) (done <-chan struct{},
 	return w.stopped, true
 }
 
+// Refuse ends all pods that come from now on before they begin.
+func (p *Pool) Refuse(ending podstate.Ending) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refusal = &ending
+}
+
+// Accept takes Refuse back.
+func (p *Pool) Accept() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refusal = nil
+}
+
 // tellStopped closes what End returned once the pod has been stopped. mu must be held.
 func (w *worker) tellStopped(stopped bool) {
 	if w.stopped != nil && stopped {

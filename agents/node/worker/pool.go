@@ -14,6 +14,7 @@ import (
 
 	"karve.dev/karve/agents/node/image"
 	"karve.dev/karve/agents/node/network"
+	"karve.dev/karve/agents/node/podstate"
 	"karve.dev/karve/agents/node/probe"
 	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/agents/node/volume"
@@ -84,6 +85,8 @@ type Config struct {
 	Parallel int
 	// MinOOMScoreAdj is the lowest oom_score_adj that this machine lets containers have.
 	MinOOMScoreAdj int
+	// RegistryAuth is a file with logins for registries that all pods may use; empty: there is none.
+	RegistryAuth string
 	// SeccompRoot is where Localhost seccomp profiles are read from.
 	SeccompRoot string
 }
@@ -101,6 +104,7 @@ type Pool struct {
 	found   map[types.UID][]runtime.Container // containers of pods that are not known (yet)
 	synced  bool
 	adopted bool
+	refusal *podstate.Ending // what becomes of new pods; nil: they run
 	all     sync.WaitGroup
 }
 
@@ -202,6 +206,9 @@ func (p *Pool) SetPod(pod *corev1.Pod) {
 		return
 	}
 	w := newWorker(p, pod)
+	if p.refusal != nil && len(p.found[pod.UID]) == 0 {
+		w.obs.Ending = p.refusal
+	}
 	p.workers[pod.UID] = w
 	w.adopt(p.found[pod.UID], nil)
 	delete(p.found, pod.UID)

@@ -1,8 +1,12 @@
 package worker
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
+	"os"
+	"path"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,7 +18,8 @@ type dockerAuth struct {
 	Username, Password, Auth, IdentityToken, RegistryToken string
 }
 
-// pullSecrets returns the credentials among the pod's imagePullSecrets that are for the image's registry.
+// pullSecrets returns the credentials for the image's registry, the most particular first: among the pod's
+// imagePullSecrets, then among the node's own logins.
 func (w *worker) pullSecrets(pod *corev1.Pod, image string) []runtime.Credentials {
 	var out []runtime.Credentials
 	for _, ref := range pod.Spec.ImagePullSecrets {
@@ -22,21 +27,37 @@ func (w *worker) pullSecrets(pod *corev1.Pod, image string) []runtime.Credential
 		if secret == nil {
 			continue // an image may be public: the pull tells
 		}
-		for registry, auth := range registries(secret) {
-			if matches(registry, image) {
-				out = append(out, credentials(registry, auth))
-			}
+		out = append(out, forImage(registries(secret), image)...)
+	}
+	if file := w.pool.cfg.RegistryAuth; file != "" {
+		if text, err := os.ReadFile(file); err == nil {
+			out = append(out, forImage(logins(text), image)...)
 		}
+	}
+	return out
+}
+
+// forImage chooses what is for an image, the longest names of registries first.
+func forImage(auths map[string]dockerAuth, image string) []runtime.Credentials {
+	var names []string
+	for registry := range auths {
+		if matches(registry, image) {
+			names = append(names, registry)
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b))
+	})
+	var out []runtime.Credentials
+	for _, registry := range names {
+		out = append(out, credentials(registry, auths[registry]))
 	}
 	return out
 }
 
 func registries(secret *corev1.Secret) map[string]dockerAuth {
 	if data, ok := secret.Data[corev1.DockerConfigJsonKey]; ok {
-		var file struct{ Auths map[string]dockerAuth }
-		if json.Unmarshal(data, &file) == nil {
-			return file.Auths
-		}
+		return logins(data)
 	}
 	var auths map[string]dockerAuth
 	if json.Unmarshal(secret.Data[corev1.DockerConfigKey], &auths) != nil {
@@ -45,13 +66,22 @@ func registries(secret *corev1.Secret) map[string]dockerAuth {
 	return auths
 }
 
+// logins reads a file as docker login writes it.
+func logins(text []byte) map[string]dockerAuth {
+	var file struct{ Auths map[string]dockerAuth }
+	if json.Unmarshal(text, &file) != nil {
+		return nil
+	}
+	return file.Auths
+}
+
 const dockerHub = "docker.io"
 
 // matches tells whether credentials for a registry, or for a path of it, are for an image.
 func matches(registry, image string) bool {
 	registry = strings.TrimPrefix(strings.TrimPrefix(registry, "https://"), "http://")
 	registry = strings.TrimSuffix(strings.TrimSuffix(registry, "/"), "/v1")
-	host, path, _ := strings.Cut(registry, "/")
+	host, prefix, _ := strings.Cut(registry, "/")
 	if strings.HasSuffix(host, dockerHub) {
 		host = dockerHub
 	}
@@ -59,7 +89,29 @@ func matches(registry, image string) bool {
 	if !more || !strings.ContainsAny(imageHost, ".:") && imageHost != "localhost" {
 		imageHost, imagePath = dockerHub, image
 	}
-	return host == imageHost && (path == "" || path == "v2" || strings.HasPrefix(imagePath, path))
+	return hostMatches(host, imageHost) && (prefix == "" || prefix == "v2" || below(imagePath, prefix))
+}
+
+// hostMatches compares hosts; a part of the pattern may have wildcards, as in "*.example.com".
+func hostMatches(pattern, host string) bool {
+	patternName, patternPort, _ := strings.Cut(pattern, ":")
+	name, port, _ := strings.Cut(host, ":")
+	want, have := strings.Split(patternName, "."), strings.Split(name, ".")
+	if patternPort != port || len(want) != len(have) {
+		return false
+	}
+	for i := range want {
+		if ok, err := path.Match(want[i], have[i]); err != nil || !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// below tells whether an image's path is a prefix, or lies below it.
+func below(image, prefix string) bool {
+	rest, ok := strings.CutPrefix(image, prefix)
+	return ok && (rest == "" || strings.ContainsAny(rest[:1], "/:@") || strings.HasSuffix(prefix, "/"))
 }
 
 func credentials(registry string, auth dockerAuth) runtime.Credentials {
