@@ -20,6 +20,7 @@ import (
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 
 	"karve.dev/karve/integration/cluster"
+	settings "karve.dev/karve/internal/cluster"
 	"karve.dev/karve/internal/identity/oidctest"
 )
 
@@ -83,6 +84,27 @@ stringData: {token-id: abcdef, token-secret: 0123456789abcdef, usage-bootstrap-a
 		require.Contains(t, c.Kubectl("get", "--raw", "/openid/v1/jwks"), `"alg":"ES256"`)
 	})
 	t.Run("the record", func(t *testing.T) { whatIsRecorded(t, c, log) })
+}
+
+// TestAccessWithEveryPartAsItsOwnProcess shows that certificates are signed, Secrets filled and calls recorded where the
+// keys, the controllers and HTTP are in processes of their own.
+func TestAccessWithEveryPartAsItsOwnProcess(t *testing.T) {
+	dir := t.TempDir()
+	policy, log := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "audit.log")
+	require.NoError(t, os.WriteFile(policy, []byte(accessPolicy), 0o600))
+	p := cluster.StartProcesses(t, func(s *settings.Settings) {
+		s.Access.Audit = settings.Audit{PolicyFile: policy, LogPath: log}
+	})
+	p.Eventually("the cluster answers", func() string {
+		out, err := p.TryKubectl("", "get", "serviceaccount", "default")
+		if err != nil {
+			return out
+		}
+		return ""
+	})
+	certificateByRequest(t, p.Cluster)
+	tokenInSecret(t, p.Cluster)
+	whatIsRecorded(t, p.Cluster, log)
 }
 
 func missing(text string, wanted ...string) string {

@@ -27,8 +27,8 @@ type Processes struct {
 // Parts are the processes, in the order in which StartProcesses starts them.
 var Parts = []string{"api", "gateway", "scheduler", "nodehealth", "replication", "network", "storage", "lifecycle", "node", "proxy"}
 
-// StartProcesses starts every part.
-func StartProcesses(t testing.TB) *Processes {
+// StartProcesses starts every part, with the default settings changed by change.
+func StartProcesses(t testing.TB, change ...func(*cluster.Settings)) *Processes {
 	p := &Processes{Cluster: New(t), running: map[string]*exec.Cmd{}}
 	pods, services, err := cluster.ChooseRanges(cluster.DefaultRoot)
 	require.NoError(t, err)
@@ -41,6 +41,9 @@ func StartProcesses(t testing.TB) *Processes {
 	p.settings = cluster.Settings{
 		Name: p.Name, Listen: p.Listen, GRPCListen: fmt.Sprintf("%s:%d", host, n+1000), Nodes: 1, Dataplane: "auto",
 		ClusterCIDR: netip.PrefixFrom(pods.Addr(), pods.Bits()), ServiceCIDR: services,
+	}
+	for _, c := range change {
+		c(&p.settings)
 	}
 	require.NoError(t, cluster.Dir(p.DataDir).Save(p.settings))
 	names, err := p.settings.NodeNames()

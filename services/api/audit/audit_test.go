@@ -218,3 +218,19 @@ func TestAPolicyThatMakesNoSenseIsRefused(t *testing.T) {
 		require.Error(t, err, what)
 	}
 }
+
+func BenchmarkGet(b *testing.B) {
+	file := filepath.Join(b.TempDir(), "policy.yaml")
+	require.NoError(b, os.WriteFile(file, []byte("apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n"), 0o600))
+	for name, config := range map[string]*audit.Config{"not recorded": nil, "recorded": {PolicyFile: file, Path: filepath.Join(b.TempDir(), "log")}} {
+		b.Run(name, func(b *testing.B) {
+			admin := apitest.Start(b, func(c *api.Config) { c.Audit = config }).Client(apitest.Admin)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := admin.Get(b.Context(), &corev1.Namespace{}, "", "default"); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
