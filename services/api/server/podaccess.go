@@ -34,7 +34,7 @@ type PodAccess struct {
 func (p *PodAccess) Logs(req *agentv1.LogsRequest, down grpc.ServerStreamingServer[agentv1.LogsResponse]) error {
 	// The container is filled in below, and a caller in this process still owns its message.
 	req = proto.CloneOf(req)
-	agent, err := p.agent(down.Context(), req.GetPod(), "get", "log")
+	agent, err := p.agent(down.Context(), req.GetPod(), "get", "log", nil)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (p *PodAccess) execute(down execServer, subresource string, open func(agent
 	if start == nil {
 		return apierrors.NewBadRequest("the first message of a stream must carry start")
 	}
-	agent, err := p.agent(down.Context(), start.GetPod(), "create", subresource)
+	agent, err := p.agent(down.Context(), start.GetPod(), "create", subresource, func() *connection { return execConnection(start, subresource) })
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (p *PodAccess) PortForward(down grpc.BidiStreamingServer[agentv1.PortForwar
 	if start == nil {
 		return apierrors.NewBadRequest("the first message of a stream must carry start")
 	}
-	agent, err := p.agent(down.Context(), start.GetPod(), "create", "portforward")
+	agent, err := p.agent(down.Context(), start.GetPod(), "create", "portforward", func() *connection { return portForwardConnection(start) })
 	if err != nil {
 		return err
 	}
@@ -150,8 +150,9 @@ func copyDown[Res any](up grpc.ServerStreamingClient[Res], down grpc.ServerStrea
 	}
 }
 
-// agent authorizes access to a pod's subresource and returns its node's agent.
-func (p *PodAccess) agent(ctx context.Context, ref *agentv1.PodRef, verb, subresource string) (agentv1.PodAccessServiceClient, error) {
+// agent authorizes access to a pod's subresource and returns its node's agent. Admission is asked about what connect
+// returns; nil: about nothing.
+func (p *PodAccess) agent(ctx context.Context, ref *agentv1.PodRef, verb, subresource string, connect func() *connection) (agentv1.PodAccessServiceClient, error) {
 	user, _ := identity.UserFrom(ctx)
 	attrs := authz.Attributes{
 		User: user, Verb: verb, Version: "v1", Resource: "pods", Subresource: subresource, Namespace: ref.GetNamespace(), Name: ref.GetName(),
@@ -175,6 +176,11 @@ func (p *PodAccess) agent(ctx context.Context, ref *agentv1.PodRef, verb, subres
 	}
 	if pod.Spec.NodeName == "" {
 		return nil, apierrors.NewBadRequest("pod " + pod.Name + " does not have a host assigned")
+	}
+	if connect != nil {
+		if err := p.Server.admitConnection(ctx, ref, subresource, connect()); err != nil {
+			return nil, err
+		}
 	}
 	return p.dial(ctx, pod.Spec.NodeName)
 }
