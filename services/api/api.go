@@ -79,7 +79,7 @@ func New(config Config) (*Server, error) {
 	s.webhooks = webhook.New(s.dialService)
 	s.cache = watch.New(watch.Config{Store: config.Store, Log: config.Log})
 	objects := &objects{s}
-	s.authz = authz.New(authz.Config{Pods: objects, Kinds: objects.Served})
+	s.authz = authz.New(authz.Config{Pods: objects, Kinds: objects.Served, Issuer: s.issuer})
 	if err := s.newAuthenticator(objects); err != nil {
 		return nil, err
 	}

@@ -30,6 +30,3 @@ func (q quotaed) Sync(ctx context.Context) error { return q.server.resources.Syn
 
 // KindsChanged implements quota.Objects.
 func (q quotaed) KindsChanged() <-chan struct{} { return q.server.resources.KindsChanged() }
-
-// Served finds a kind that is served: authorization asks for those of owners.
-func (o *objects) Served(gvk schema.GroupVersionKind) (*registry.Kind, bool) { return o.resources.Served(gvk) }

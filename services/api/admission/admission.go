@@ -177,5 +177,6 @@ func Default(r Reader, more ...Plugin) Chain {
 		runtimeClass{r},
 		requester{},
 		topologyLabels{r},
+		podResize{r},
 	}, more...)
 }

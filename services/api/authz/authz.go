@@ -46,12 +46,16 @@ type Config struct {
 	Pods Pods
 	// Kinds finds a kind that is served, for owner references; nil finds none.
 	Kinds func(schema.GroupVersionKind) (*registry.Kind, bool)
+	// Issuer is the audience of tokens that are for no other; nil: there is none.
+	Issuer func() string
 }
 
 // Authorizer decides requests. Feed it with Update and Remove; it is safe for concurrent use.
 type Authorizer struct {
 	pods  Pods
 	kinds func(schema.GroupVersionKind) (*registry.Kind, bool)
+	// issuer may be nil.
+	issuer func() string
 
 	mu    sync.RWMutex
 	index *index
@@ -59,7 +63,7 @@ type Authorizer struct {
 
 // New returns an Authorizer that knows no roles yet: it allows only system:masters and what nodes may do.
 func New(config Config) *Authorizer {
-	return &Authorizer{pods: config.Pods, kinds: config.Kinds, index: newIndex()}
+	return &Authorizer{pods: config.Pods, kinds: config.Kinds, issuer: config.Issuer, index: newIndex()}
 }
 
 // Authorize decides one request; reason explains a refusal or a grant, and may be empty. An error means that the

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
 
 	"karve.dev/karve/internal/identity"
 )
@@ -125,18 +126,31 @@ func restrictPod(node string, pod, old *corev1.Pod) string {
 		return ""
 	}
 	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; !mirror {
-		return "can only create mirror pods: pod does not have " + corev1.MirrorPodAnnotationKey
+		return fmt.Sprintf("can only create mirror pods, pod does not have %q annotation", corev1.MirrorPodAnnotationKey)
 	}
 	if pod.Spec.NodeName != node {
 		return "can only create pods with spec.nodeName set to itself"
 	}
+	if why := restrictOwners(node, pod.OwnerReferences); why != "" {
+		return why
+	}
 	if refersToOthers(pod) {
 		return "can not create pods that reference service accounts, secrets, configmaps or claims"
 	}
-	for _, o := range pod.OwnerReferences {
-		if o.Kind != "Node" || o.Name != node {
-			return "can only create pods with an owner reference set to itself"
-		}
+	return ""
+}
+
+// restrictOwners: what a node makes goes when the node does.
+func restrictOwners(node string, owners []metav1.OwnerReference) string {
+	switch {
+	case len(owners) > 1:
+		return "can only create pods with a single owner reference set to itself"
+	case len(owners) == 0, owners[0].APIVersion != "v1" || owners[0].Kind != "Node" || owners[0].Name != node:
+		return "can only create pods with an owner reference set to itself"
+	case !ptr.Deref(owners[0].Controller, false):
+		return "can only create pods with a controller owner reference set to itself"
+	case ptr.Deref(owners[0].BlockOwnerDeletion, false):
+		return "must not set blockOwnerDeletion on an owner reference"
 	}
 	return ""
 }
@@ -177,5 +191,32 @@ func (a *Authorizer) restrictToken(ctx context.Context, node string, attrs Attri
 	case pod.Spec.ServiceAccountName != attrs.Name:
 		return "requested a token for a service account that the pod does not use", nil
 	}
-	return "", nil
+	return a.restrictAudience(ctx, attrs, req.Spec.Audiences, pod)
+}
+
+// restrictAudience: a node gets tokens for whom the pod's volumes name; for others it needs the right.
+func (a *Authorizer) restrictAudience(ctx context.Context, attrs Attributes, audiences []string, pod *corev1.Pod) (string, error) {
+	if len(audiences) > 1 {
+		return "may only request 0 or 1 audiences", nil
+	}
+	audience := strings.Join(audiences, "")
+	if a.issuer != nil && audience == a.issuer() {
+		audience = ""
+	}
+	for i := range pod.Spec.Volumes {
+		if projected := pod.Spec.Volumes[i].Projected; projected != nil {
+			for _, source := range projected.Sources {
+				if source.ServiceAccountToken != nil && source.ServiceAccountToken.Audience == audience {
+					return "", nil
+				}
+			}
+		}
+	}
+	allowed, _, err := a.Authorize(ctx, Attributes{
+		User: attrs.User, Verb: "request-serviceaccounts-token-audience", Version: "v1", Resource: audience, Namespace: attrs.Namespace, Name: attrs.Name,
+	})
+	if err != nil || allowed {
+		return "", err
+	}
+	return fmt.Sprintf("is not authorized to request tokens for audience %q", audience), nil
 }

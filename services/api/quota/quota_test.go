@@ -366,3 +366,53 @@ func (s *countingStore) Commit(ctx context.Context, ops ...store.Op) (int64, err
 	}
 	return s.Store.Commit(ctx, ops...)
 }
+
+func TestResizesAreCharged(t *testing.T) {
+	w := newWorld(t)
+	w.create(newQuota("q", hard("requests.cpu", "1"), nil))
+	p := newPod("p", hard("cpu", "400m"), nil)
+	w.create(p)
+	p.Spec.Containers[0].Resources.Requests = hard("cpu", "1200m")
+	require.ErrorContains(t, w.UpdateSubresource(t.Context(), p.DeepCopy(), "resize"), "exceeded quota: q, requested: requests.cpu=800m, used: requests.cpu=400m, limited: requests.cpu=1")
+	p.Spec.Containers[0].Resources.Requests = hard("cpu", "700m")
+	require.NoError(t, w.UpdateSubresource(t.Context(), p, "resize"))
+	w.used("q", hard("requests.cpu", "700m"))
+}
+
+func TestCustomObjectsAreCountedFromTheirFirstDay(t *testing.T) {
+	w := newWorld(t)
+	rpc := apiv1.NewResourceServiceClient(w.Conn(apitest.Admin))
+	create := func(apiVersion, kind, namespace, object string) error {
+		_, err := rpc.Create(t.Context(), &apiv1.CreateRequest{
+			Ref:    &apiv1.ObjectRef{ApiVersion: apiVersion, Kind: kind, Namespace: namespace},
+			Object: &apiv1.Object{Encoding: apiv1.Encoding_ENCODING_JSON, Data: []byte(object)},
+		})
+		return apierr.FromGRPC(err)
+	}
+	w.create(newQuota("q", hard("count/lamps.example.com", "1", "count/configmaps", "5"), nil))
+	w.used("q", hard("count/configmaps", "0"))
+	require.NoError(t, create("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition",
+		"metadata":{"name":"lamps.example.com"},"spec":{"group":"example.com","scope":"Namespaced","names":{"plural":"lamps","kind":"Lamp"},
+		"versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object"}}}]}}`))
+	lamp := func(name string) error {
+		return create("example.com/v1", "Lamp", "default", `{"apiVersion":"example.com/v1","kind":"Lamp","metadata":{"name":"`+name+`"}}`)
+	}
+	require.Eventually(t, func() bool { return lamp("a") == nil }, 10*time.Second, 5*time.Millisecond)
+	w.used("q", hard("count/configmaps", "0", "count/lamps.example.com", "1"))
+	require.ErrorContains(t, lamp("b"), `lamps.example.com "b" is forbidden: exceeded quota: q, requested: count/lamps.example.com=1, used: count/lamps.example.com=1`)
+	_, err := rpc.Delete(t.Context(), &apiv1.DeleteRequest{Ref: &apiv1.ObjectRef{ApiVersion: "example.com/v1", Kind: "Lamp", Namespace: "default", Name: "a"}})
+	require.NoError(t, err)
+	w.used("q", hard("count/configmaps", "0", "count/lamps.example.com", "0"))
+}
+
+func TestLostPodsAreNotChargedForever(t *testing.T) {
+	w := newWorld(t)
+	w.create(newQuota("q", hard("pods", "1"), nil))
+	stuck := newPod("stuck", nil, func(p *corev1.Pod) { p.Finalizers = []string{"example.com/stuck"}; p.Spec.NodeName = "gone" })
+	w.create(stuck)
+	w.used("q", hard("pods", "1"))
+	// It has a second to end, and is waited for as long again.
+	grace := int64(1)
+	require.NoError(t, w.Delete(t.Context(), stuck, client.DeleteOptions{GracePeriodSeconds: &grace}))
+	w.used("q", hard("pods", "0"))
+}
