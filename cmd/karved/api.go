@@ -50,6 +50,9 @@ func newAPI(dir cluster.Dir, settings cluster.Settings, keys *identity.Cluster, 
 		ServiceCIDRs: []netip.Prefix{settings.ServiceCIDR}, Advertise: at,
 		Metrics: metrics, Gatherer: allMetrics(metrics), Log: log.Named("api"),
 	}
+	if config.FrontProxy, err = keys.FrontProxy(); err != nil {
+		return nil, err
+	}
 	setAccess(&config, settings.Access)
 	return api.New(config)
 }

@@ -20,6 +20,7 @@ import (
 	systemv1 "karve.dev/karve/gen/go/karve/system/v1"
 	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/services/api/admission"
+	"karve.dev/karve/services/api/aggregator"
 	"karve.dev/karve/services/api/alloc"
 	"karve.dev/karve/services/api/audit"
 	"karve.dev/karve/services/api/authn"
@@ -52,11 +53,12 @@ type Server struct {
 	fields    *managedfields.Tracker
 	nodes     *node.Service
 	extension *extension.Extensions
+	others    *aggregator.Aggregator
 	intercept *server.Interceptors
 	health    *health.Server
+	tokenUse  *tokenUse
 	// anonymous says what callers without credentials may ask for; nil: whatever they have the right to.
 	anonymous func(path string) bool
-	tokenUse  *tokenUse
 	ready     chan struct{}
 }
 
@@ -92,6 +94,7 @@ func New(config Config) (*Server, error) {
 	s.reach = reach.New(s.resources, config.Nodes)
 	s.nodes = node.New(s.resources, config.Log)
 	s.extension = extension.New(extension.Config{Resources: s.resources, BuiltIn: config.Kinds, Webhooks: s.webhooks, Log: config.Log})
+	s.others = s.newAggregator()
 	metrics, err := server.NewMetrics(config.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("register the API's metrics: %w", err)
@@ -176,7 +179,7 @@ func (s *Server) Interceptors() (grpc.UnaryServerInterceptor, grpc.StreamServerI
 // Register adds the API's services.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
 	apiv1.RegisterResourceServiceServer(r, s.resources)
-	apiv1.RegisterDiscoveryServiceServer(r, server.NewDiscovery(s.resources, s.extension.OpenAPI(s.config.OpenAPI)))
+	apiv1.RegisterDiscoveryServiceServer(r, server.NewDiscovery(s.resources, s.others.OpenAPI(s.extension.OpenAPI(s.config.OpenAPI)), s.others))
 	systemv1.RegisterSystemServiceServer(r, &server.System{Server: s.resources, Checks: s.checks(), Metrics: s.config.Gatherer})
 	systemv1.RegisterMaintenanceServiceServer(r, s.maintain)
 	systemv1.RegisterIssuerServiceServer(r, &server.Issuer{Server: s.resources})

@@ -33,6 +33,9 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if err := s.ensureClusterInfo(ctx); err != nil {
 		return err
 	}
+	if err := s.ensureExtensionAuthentication(ctx); err != nil {
+		return err
+	}
 	return s.ensureService(ctx)
 }
 

@@ -37,6 +37,8 @@ type Config struct {
 	// CA is the certificate of the cluster's authority, in PEM, which strangers are told of in the ConfigMap cluster-info of
 	// kube-public; nil: there is none.
 	CA []byte
+	// FrontProxy proves to the servers of aggregated APIs that the API service has authenticated whom it names; nil: nothing does.
+	FrontProxy *identity.FrontProxy
 	// Kinds are what is served; nil for all of the registry.
 	Kinds []*registry.Kind
 	// OpenAPI returns the documents of discovery; nil for none.

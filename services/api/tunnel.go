@@ -6,6 +6,6 @@ import "karve.dev/karve/services/api/tunnel"
 func (s *Server) tunnel() *tunnel.Service {
 	agents, _ := s.config.Nodes.(tunnel.Agents)
 	return tunnel.New(tunnel.Config{
-		Authorize: s.resources.Authorize, Sync: s.resources.Sync, Objects: s.resources, Reach: s.reach, Agents: agents,
+		Authorize: s.resources.Authorize, Sync: s.resources.Sync, Objects: s.resources, Reach: s.reach, Agents: agents, APIServices: s.others,
 	})
 }

@@ -61,6 +61,7 @@ type Gateway struct {
 	discovery apiv1.DiscoveryServiceClient
 	system    systemv1.SystemServiceClient
 	streams   *stream.Server
+	tunnels   apiv1.TunnelServiceClient
 	proxy     *proxy.Proxy
 
 	kinds       *kinds
@@ -105,7 +106,8 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g.drained, g.drain = context.WithCancel(context.Background())
 	g.streams = stream.New(agentv1.NewPodAccessServiceClient(cfg.API), g.log)
-	g.proxy = proxy.New(apiv1.NewTunnelServiceClient(cfg.API), g.failProxied, g.log)
+	g.tunnels = apiv1.NewTunnelServiceClient(cfg.API)
+	g.proxy = proxy.New(g.tunnels, g.failProxied, g.log)
 	return g, nil
 }
 

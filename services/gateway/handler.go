@@ -89,6 +89,10 @@ func (g *Gateway) dispatch(w *response, r *http.Request, target *route.Target) {
 		g.fail(w, r, errNotReady)
 		return
 	}
+	if to := now.others[route.VersionOf(path)]; to != nil {
+		g.serveOther(w, r, to)
+		return
+	}
 	if to, ok := now.table.Proxy(r.Method, path); ok {
 		*target = to.Target
 		g.serveProxied(w, r, to)

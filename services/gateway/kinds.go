@@ -23,6 +23,8 @@ const firstKinds = 5 * time.Second
 type served struct {
 	table     *route.Table
 	documents *discovery.Documents
+	// others are the group versions of other servers.
+	others map[string]*apiv1.AggregatedVersion
 }
 
 // kinds holds the latest set of served kinds.
@@ -80,11 +82,15 @@ func (k *kinds) stream(ctx context.Context, api apiv1.DiscoveryServiceClient, re
 		if err != nil {
 			return err
 		}
-		documents, err := discovery.New(res.GetKinds())
+		documents, err := discovery.New(res)
 		if err != nil {
 			return err
 		}
-		k.now.Store(&served{table: route.NewTable(res.GetKinds()), documents: documents})
+		others := make(map[string]*apiv1.AggregatedVersion, len(res.GetAggregated()))
+		for _, v := range res.GetAggregated() {
+			others[route.APIVersion(v.GetGroup(), v.GetVersion())] = v
+		}
+		k.now.Store(&served{table: route.NewTable(res.GetKinds()), documents: documents, others: others})
 		k.once.Do(func() { close(k.ready) })
 		received()
 	}

@@ -94,6 +94,7 @@ func (g *Gateway) shutdown(srv *http.Server) {
 		defer close(stopped)
 		<-g.running.close()
 		g.streams.Wait()
+		g.proxy.Close()
 		time.AfterFunc(flushTimeout, cancel)
 	}()
 	if err := srv.Shutdown(ctx); err != nil {

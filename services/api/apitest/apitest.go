@@ -60,6 +60,9 @@ func Start(t testing.TB, options ...Option) *Cluster {
 		log = zaptest.NewLogger(t, zaptest.Level(zap.InfoLevel))
 	}
 	config := api.Config{Store: c.Store, Tokens: c.Identity.Tokens, Log: log}
+	if config.FrontProxy, err = c.Identity.FrontProxy(); err != nil {
+		t.Fatalf("make the front proxy's keys: %v", err)
+	}
 	for _, o := range options {
 		o(&config)
 	}

@@ -107,6 +107,16 @@ func (r *Reacher) DialService(ctx context.Context, namespace, service, port stri
 	return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("connect to service %q: %v", service, errors.Join(failed...)))
 }
 
+// Ready counts what could serve a port of a Service: the EndpointSlices that there are, and the ready endpoints in them.
+func (r *Reacher) Ready(service *corev1.Service, port int32) (slices, endpoints int, err error) {
+	name, number, err := portOf(service, strconv.Itoa(int(port)))
+	if err != nil {
+		return 0, 0, err
+	}
+	all, err := r.slices(service.Namespace, service.Name)
+	return len(all), len(candidates(all, name, number)), err
+}
+
 func (r *Reacher) dialEndpoint(ctx context.Context, namespace string, e endpoint) (net.Conn, error) {
 	if e.pod == "" {
 		return r.dialHost(ctx, net.JoinHostPort(e.address, strconv.Itoa(int(e.port))))

@@ -167,7 +167,7 @@ func (s *Server) budgetsOf(ctx context.Context, pod *corev1.Pod) ([]*policyv1.Po
 
 // takeDisruption writes into the budget's status that the pod goes: whoever asks next finds one less.
 func (s *Server) takeDisruption(ctx context.Context, b *policyv1.PodDisruptionBudget, r *request, dryRun bool) error {
-	own, err := s.own(b)
+	own, err := s.own(gvkBudget, b)
 	if err != nil {
 		return err
 	}

@@ -24,11 +24,19 @@ type Discovery struct {
 	apiv1.UnimplementedDiscoveryServiceServer
 	server  *Server
 	openAPI OpenAPI
+	others  Others
 }
 
-// NewDiscovery returns the discovery of what a server serves; openAPI may be nil.
-func NewDiscovery(s *Server, openAPI OpenAPI) *Discovery {
-	return &Discovery{server: s, openAPI: openAPI}
+// Others is what other servers serve; *aggregator.Aggregator is one.
+type Others interface {
+	// State returns the group versions of other servers, the order of all group versions, and a channel that is closed when
+	// something changes.
+	State() (versions []*apiv1.AggregatedVersion, order []string, changed <-chan struct{})
+}
+
+// NewDiscovery returns the discovery of what a server and others serve; openAPI and others may be nil.
+func NewDiscovery(s *Server, openAPI OpenAPI, others Others) *Discovery {
+	return &Discovery{server: s, openAPI: openAPI, others: others}
 }
 
 // WatchKinds implements DiscoveryService.
@@ -39,11 +47,17 @@ func (d *Discovery) WatchKinds(_ *apiv1.WatchKindsRequest, stream grpc.ServerStr
 	}
 	for {
 		set := d.server.kinds.Load()
-		if err := stream.Send(&apiv1.WatchKindsResponse{Kinds: kindInfos(set)}); err != nil {
+		res := &apiv1.WatchKindsResponse{Kinds: kindInfos(set)}
+		var changed <-chan struct{}
+		if d.others != nil {
+			res.Aggregated, res.Order, changed = d.others.State()
+		}
+		if err := stream.Send(res); err != nil {
 			return err
 		}
 		select {
 		case <-set.replaced:
+		case <-changed:
 		case <-d.server.stopping:
 			return nil
 		case <-ctx.Done():

@@ -14,7 +14,16 @@ import (
 
 // Insert creates an object on behalf of the API service itself, without authorization.
 func (s *Server) Insert(ctx context.Context, obj registry.Object) error {
-	r, err := s.own(obj)
+	gvk, err := KindOf(obj)
+	if err != nil {
+		return err
+	}
+	return s.InsertAs(ctx, gvk, obj)
+}
+
+// InsertAs is Insert for objects whose types the scheme does not know.
+func (s *Server) InsertAs(ctx context.Context, gvk schema.GroupVersionKind, obj registry.Object) error {
+	r, err := s.own(gvk, obj)
 	if err != nil {
 		return err
 	}
@@ -39,11 +48,7 @@ func KindOf(obj registry.Object) (schema.GroupVersionKind, error) {
 }
 
 // own is a request of the API service itself about obj.
-func (s *Server) own(obj registry.Object) (*request, error) {
-	gvk, err := KindOf(obj)
-	if err != nil {
-		return nil, err
-	}
+func (s *Server) own(gvk schema.GroupVersionKind, obj registry.Object) (*request, error) {
 	sv, ok := s.lookup(gvk)
 	if !ok {
 		return nil, errUnknownKind()

@@ -46,6 +46,9 @@ func (s *Server) begin(ctx context.Context, ref *apiv1.ObjectRef, verb string, f
 	}
 	sv, ok := s.lookup(gv.WithKind(ref.GetKind()))
 	if !ok {
+		if s.config.Elsewhere != nil && s.config.Elsewhere(gv) {
+			return nil, errElsewhere(gv)
+		}
 		return nil, errUnknownKind()
 	}
 	user, _ := identity.UserFrom(ctx)
@@ -128,6 +131,14 @@ func (r *request) key() string { return r.collection.Key(r.namespace, r.name) }
 func (r *request) notFound() error { return apierrors.NewNotFound(r.groupResource(), r.name) }
 
 func (r *request) warn(texts ...string) { r.warnings = append(r.warnings, texts...) }
+
+// errElsewhere is for the kinds of aggregated APIs.
+func errElsewhere(gv schema.GroupVersion) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: 405, Reason: metav1.StatusReasonMethodNotAllowed,
+		Message: gv.String() + " is served by another API server: ask for it through the REST API", Details: &metav1.StatusDetails{Group: gv.Group},
+	}}
+}
 
 // errUnknownKind is what Kubernetes answers where nothing is served.
 func errUnknownKind() error {

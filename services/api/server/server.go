@@ -79,6 +79,8 @@ type Config struct {
 	RulesFor    func(user identity.User, namespace string) authorizationv1.SubjectRulesReviewStatus
 	// Anonymous says whether callers without credentials may ask for a path; nil: they may, within their rights.
 	Anonymous func(path string) bool
+	// Elsewhere tells which group versions other servers serve; may be nil.
+	Elsewhere func(gv schema.GroupVersion) bool
 	Log       *zap.Logger
 }
 
@@ -224,6 +226,16 @@ func fieldSet(k *registry.Kind, obj registry.Object) fields.Set {
 
 // Stop ends the streams that would go on for ever. Watches end with the cache.
 func (s *Server) Stop() { close(s.stopping) }
+
+// Kinds returns what is served, and a channel that is closed when that is replaced.
+func (s *Server) Kinds() (kinds []*registry.Kind, replaced <-chan struct{}) {
+	set := s.kinds.Load()
+	kinds = make([]*registry.Kind, len(set.order))
+	for i, sv := range set.order {
+		kinds[i] = sv.Kind
+	}
+	return kinds, set.replaced
+}
 
 // lookup returns how a kind is served; ok is false when it is not.
 func (s *Server) lookup(gvk schema.GroupVersionKind) (*served, bool) {

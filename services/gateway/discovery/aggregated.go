@@ -44,6 +44,9 @@ func groupDiscovery(g *group) apidiscoveryv2.APIGroupDiscovery {
 	out := apidiscoveryv2.APIGroupDiscovery{ObjectMeta: metav1.ObjectMeta{Name: g.name}}
 	for _, v := range g.versions {
 		one := apidiscoveryv2.APIVersionDiscovery{Version: v.name, Freshness: apidiscoveryv2.DiscoveryFreshnessCurrent}
+		if v.stale {
+			one.Freshness = apidiscoveryv2.DiscoveryFreshnessStale
+		}
 		for _, k := range sorted(v.kinds) {
 			one.Resources = append(one.Resources, resourceDiscovery(k))
 		}

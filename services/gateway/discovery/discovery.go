@@ -32,9 +32,13 @@ type Documents struct {
 	aggregated map[string]map[string]*Document
 }
 
-// New returns the documents for kinds, which are in the order that clients should prefer.
-func New(kinds []*apiv1.KindInfo) (*Documents, error) {
-	groups := groupKinds(kinds)
+// New returns the documents for what the API service serves and for what other servers do.
+func New(served *apiv1.WatchKindsResponse) (*Documents, error) {
+	groups := groupKinds(served.GetKinds())
+	for _, v := range served.GetAggregated() {
+		groups = addServer(groups, v)
+	}
+	arrange(groups, served.GetOrder())
 	d := &Documents{legacy: map[string]*Document{}, aggregated: map[string]map[string]*Document{}}
 	if err := d.addLegacy(groups); err != nil {
 		return nil, err
@@ -104,6 +108,8 @@ type group struct {
 type version struct {
 	name  string
 	kinds []*apiv1.KindInfo
+	// stale tells that the server of the version does not answer.
+	stale bool
 }
 
 func groupKinds(kinds []*apiv1.KindInfo) []*group {

@@ -21,25 +21,33 @@ import (
 
 // Proxy passes requests on. It is safe for concurrent use.
 type Proxy struct {
-	api   apiv1.TunnelServiceClient
-	fail  func(http.ResponseWriter, *http.Request, error)
-	parts *httputil.ReverseProxy
+	api     apiv1.TunnelServiceClient
+	parts   *httputil.ReverseProxy
+	apis    *httputil.ReverseProxy
+	servers *http.Transport
 }
 
 // New returns a proxy that answers with fail when a request gets nowhere.
 func New(api apiv1.TunnelServiceClient, fail func(http.ResponseWriter, *http.Request, error), logger *zap.Logger) *Proxy {
-	p := &Proxy{api: api, fail: fail}
-	p.parts = &httputil.ReverseProxy{
-		// A connection is allowed for one request: none is kept for another.
-		Transport:      &http.Transport{DialContext: p.dialPart, DisableKeepAlives: true, DisableCompression: true},
-		Rewrite:        rewritePart,
-		ModifyResponse: answerOfPart,
-		FlushInterval:  -1,
-		BufferPool:     &buffers,
-		ErrorHandler:   fail,
-		ErrorLog:       quiet(logger),
-	}
+	p := &Proxy{api: api}
+	common := httputil.ReverseProxy{FlushInterval: -1, BufferPool: &buffers, ErrorHandler: fail, ErrorLog: quiet(logger), ModifyResponse: uncached}
+	p.apis = p.newAPIs(common)
+	p.parts = &common
+	p.parts.Rewrite, p.parts.ModifyResponse = rewritePart, answerOfPart
+	// A connection is allowed for one request: none is kept for another.
+	p.parts.Transport = &http.Transport{DialContext: p.dialPart, DisableKeepAlives: true, DisableCompression: true}
 	return p
+}
+
+// Close closes the connections that are kept. No request runs any more.
+func (p *Proxy) Close() { p.servers.CloseIdleConnections() }
+
+// uncached keeps answers from being kept by somebody on the way, unless they say otherwise.
+func uncached(res *http.Response) error {
+	if res.Header.Get("Cache-Control") == "" {
+		res.Header["Cache-Control"] = []string{"no-cache, private"}
+	}
+	return nil
 }
 
 // quiet logs what a reverse proxy has to say about connections that end early: nothing is wrong on our side then.
@@ -102,14 +110,11 @@ func rewritePart(r *httputil.ProxyRequest) {
 
 // answerOfPart makes redirects lead back here.
 func answerOfPart(res *http.Response) error {
-	if res.Header.Get("Cache-Control") == "" {
-		res.Header["Cache-Control"] = []string{"no-cache, private"}
-	}
 	part := res.Request.Context().Value(partKey{}).(*Part)
 	if location := res.Header.Get("Location"); location != "" {
 		res.Header.Set("Location", relocate(location, part.Proxied.Prefix, res.Request.Host))
 	}
-	return nil
+	return uncached(res)
 }
 
 // relocate rewrites where a redirect leads: a path of the one who answers is a path below prefix for the client. What leads

@@ -60,7 +60,11 @@ func (*WatchKindsRequest) Descriptor() ([]byte, []int) {
 type WatchKindsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Ordered by group priority as kubectl prefers it, then version, then resource.
-	Kinds         []*KindInfo `protobuf:"bytes,1,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	Kinds []*KindInfo `protobuf:"bytes,1,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	// What other servers serve, by APIServices. Only the REST API leads there.
+	Aggregated []*AggregatedVersion `protobuf:"bytes,2,rep,name=aggregated,proto3" json:"aggregated,omitempty"`
+	// All group versions ("v1", "apps/v1") in the order in which clients should prefer them.
+	Order         []string `protobuf:"bytes,3,rep,name=order,proto3" json:"order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -102,6 +106,100 @@ func (x *WatchKindsResponse) GetKinds() []*KindInfo {
 	return nil
 }
 
+func (x *WatchKindsResponse) GetAggregated() []*AggregatedVersion {
+	if x != nil {
+		return x.Aggregated
+	}
+	return nil
+}
+
+func (x *WatchKindsResponse) GetOrder() []string {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+// AggregatedVersion is a group version that another server serves.
+type AggregatedVersion struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Group   string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Version string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The name of the APIService, for TunnelService.
+	ApiService string `protobuf:"bytes,3,opt,name=api_service,json=apiService,proto3" json:"api_service,omitempty"`
+	// False while the server cannot be used.
+	Available bool `protobuf:"varint,4,opt,name=available,proto3" json:"available,omitempty"`
+	// What it said last that it serves.
+	Kinds         []*KindInfo `protobuf:"bytes,5,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AggregatedVersion) Reset() {
+	*x = AggregatedVersion{}
+	mi := &file_karve_api_v1_discovery_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AggregatedVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AggregatedVersion) ProtoMessage() {}
+
+func (x *AggregatedVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_karve_api_v1_discovery_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AggregatedVersion.ProtoReflect.Descriptor instead.
+func (*AggregatedVersion) Descriptor() ([]byte, []int) {
+	return file_karve_api_v1_discovery_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AggregatedVersion) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *AggregatedVersion) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *AggregatedVersion) GetApiService() string {
+	if x != nil {
+		return x.ApiService
+	}
+	return ""
+}
+
+func (x *AggregatedVersion) GetAvailable() bool {
+	if x != nil {
+		return x.Available
+	}
+	return false
+}
+
+func (x *AggregatedVersion) GetKinds() []*KindInfo {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
 type KindInfo struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Group    string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -125,7 +223,7 @@ type KindInfo struct {
 
 func (x *KindInfo) Reset() {
 	*x = KindInfo{}
-	mi := &file_karve_api_v1_discovery_proto_msgTypes[2]
+	mi := &file_karve_api_v1_discovery_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -137,7 +235,7 @@ func (x *KindInfo) String() string {
 func (*KindInfo) ProtoMessage() {}
 
 func (x *KindInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_karve_api_v1_discovery_proto_msgTypes[2]
+	mi := &file_karve_api_v1_discovery_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -150,7 +248,7 @@ func (x *KindInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KindInfo.ProtoReflect.Descriptor instead.
 func (*KindInfo) Descriptor() ([]byte, []int) {
-	return file_karve_api_v1_discovery_proto_rawDescGZIP(), []int{2}
+	return file_karve_api_v1_discovery_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *KindInfo) GetGroup() string {
@@ -251,7 +349,7 @@ type SubresourceInfo struct {
 
 func (x *SubresourceInfo) Reset() {
 	*x = SubresourceInfo{}
-	mi := &file_karve_api_v1_discovery_proto_msgTypes[3]
+	mi := &file_karve_api_v1_discovery_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -263,7 +361,7 @@ func (x *SubresourceInfo) String() string {
 func (*SubresourceInfo) ProtoMessage() {}
 
 func (x *SubresourceInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_karve_api_v1_discovery_proto_msgTypes[3]
+	mi := &file_karve_api_v1_discovery_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -276,7 +374,7 @@ func (x *SubresourceInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubresourceInfo.ProtoReflect.Descriptor instead.
 func (*SubresourceInfo) Descriptor() ([]byte, []int) {
-	return file_karve_api_v1_discovery_proto_rawDescGZIP(), []int{3}
+	return file_karve_api_v1_discovery_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SubresourceInfo) GetName() string {
@@ -326,7 +424,7 @@ type GetOpenAPIRequest struct {
 
 func (x *GetOpenAPIRequest) Reset() {
 	*x = GetOpenAPIRequest{}
-	mi := &file_karve_api_v1_discovery_proto_msgTypes[4]
+	mi := &file_karve_api_v1_discovery_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -338,7 +436,7 @@ func (x *GetOpenAPIRequest) String() string {
 func (*GetOpenAPIRequest) ProtoMessage() {}
 
 func (x *GetOpenAPIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_karve_api_v1_discovery_proto_msgTypes[4]
+	mi := &file_karve_api_v1_discovery_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -351,7 +449,7 @@ func (x *GetOpenAPIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOpenAPIRequest.ProtoReflect.Descriptor instead.
 func (*GetOpenAPIRequest) Descriptor() ([]byte, []int) {
-	return file_karve_api_v1_discovery_proto_rawDescGZIP(), []int{4}
+	return file_karve_api_v1_discovery_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetOpenAPIRequest) GetGroupVersion() string {
@@ -380,7 +478,7 @@ type GetOpenAPIResponse struct {
 
 func (x *GetOpenAPIResponse) Reset() {
 	*x = GetOpenAPIResponse{}
-	mi := &file_karve_api_v1_discovery_proto_msgTypes[5]
+	mi := &file_karve_api_v1_discovery_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -392,7 +490,7 @@ func (x *GetOpenAPIResponse) String() string {
 func (*GetOpenAPIResponse) ProtoMessage() {}
 
 func (x *GetOpenAPIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_karve_api_v1_discovery_proto_msgTypes[5]
+	mi := &file_karve_api_v1_discovery_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -405,7 +503,7 @@ func (x *GetOpenAPIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOpenAPIResponse.ProtoReflect.Descriptor instead.
 func (*GetOpenAPIResponse) Descriptor() ([]byte, []int) {
-	return file_karve_api_v1_discovery_proto_rawDescGZIP(), []int{5}
+	return file_karve_api_v1_discovery_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetOpenAPIResponse) GetDocument() []byte {
@@ -427,9 +525,20 @@ var File_karve_api_v1_discovery_proto protoreflect.FileDescriptor
 const file_karve_api_v1_discovery_proto_rawDesc = "" +
 	"\n" +
 	"\x1ckarve/api/v1/discovery.proto\x12\fkarve.api.v1\"\x13\n" +
-	"\x11WatchKindsRequest\"B\n" +
+	"\x11WatchKindsRequest\"\x99\x01\n" +
 	"\x12WatchKindsResponse\x12,\n" +
-	"\x05kinds\x18\x01 \x03(\v2\x16.karve.api.v1.KindInfoR\x05kinds\"\xfb\x02\n" +
+	"\x05kinds\x18\x01 \x03(\v2\x16.karve.api.v1.KindInfoR\x05kinds\x12?\n" +
+	"\n" +
+	"aggregated\x18\x02 \x03(\v2\x1f.karve.api.v1.AggregatedVersionR\n" +
+	"aggregated\x12\x14\n" +
+	"\x05order\x18\x03 \x03(\tR\x05order\"\xb0\x01\n" +
+	"\x11AggregatedVersion\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1f\n" +
+	"\vapi_service\x18\x03 \x01(\tR\n" +
+	"apiService\x12\x1c\n" +
+	"\tavailable\x18\x04 \x01(\bR\tavailable\x12,\n" +
+	"\x05kinds\x18\x05 \x03(\v2\x16.karve.api.v1.KindInfoR\x05kinds\"\xfb\x02\n" +
 	"\bKindInfo\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x12\n" +
@@ -480,27 +589,30 @@ func file_karve_api_v1_discovery_proto_rawDescGZIP() []byte {
 	return file_karve_api_v1_discovery_proto_rawDescData
 }
 
-var file_karve_api_v1_discovery_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_karve_api_v1_discovery_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_karve_api_v1_discovery_proto_goTypes = []any{
 	(*WatchKindsRequest)(nil),  // 0: karve.api.v1.WatchKindsRequest
 	(*WatchKindsResponse)(nil), // 1: karve.api.v1.WatchKindsResponse
-	(*KindInfo)(nil),           // 2: karve.api.v1.KindInfo
-	(*SubresourceInfo)(nil),    // 3: karve.api.v1.SubresourceInfo
-	(*GetOpenAPIRequest)(nil),  // 4: karve.api.v1.GetOpenAPIRequest
-	(*GetOpenAPIResponse)(nil), // 5: karve.api.v1.GetOpenAPIResponse
+	(*AggregatedVersion)(nil),  // 2: karve.api.v1.AggregatedVersion
+	(*KindInfo)(nil),           // 3: karve.api.v1.KindInfo
+	(*SubresourceInfo)(nil),    // 4: karve.api.v1.SubresourceInfo
+	(*GetOpenAPIRequest)(nil),  // 5: karve.api.v1.GetOpenAPIRequest
+	(*GetOpenAPIResponse)(nil), // 6: karve.api.v1.GetOpenAPIResponse
 }
 var file_karve_api_v1_discovery_proto_depIdxs = []int32{
-	2, // 0: karve.api.v1.WatchKindsResponse.kinds:type_name -> karve.api.v1.KindInfo
-	3, // 1: karve.api.v1.KindInfo.subresources:type_name -> karve.api.v1.SubresourceInfo
-	0, // 2: karve.api.v1.DiscoveryService.WatchKinds:input_type -> karve.api.v1.WatchKindsRequest
-	4, // 3: karve.api.v1.DiscoveryService.GetOpenAPI:input_type -> karve.api.v1.GetOpenAPIRequest
-	1, // 4: karve.api.v1.DiscoveryService.WatchKinds:output_type -> karve.api.v1.WatchKindsResponse
-	5, // 5: karve.api.v1.DiscoveryService.GetOpenAPI:output_type -> karve.api.v1.GetOpenAPIResponse
-	4, // [4:6] is the sub-list for method output_type
-	2, // [2:4] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	3, // 0: karve.api.v1.WatchKindsResponse.kinds:type_name -> karve.api.v1.KindInfo
+	2, // 1: karve.api.v1.WatchKindsResponse.aggregated:type_name -> karve.api.v1.AggregatedVersion
+	3, // 2: karve.api.v1.AggregatedVersion.kinds:type_name -> karve.api.v1.KindInfo
+	4, // 3: karve.api.v1.KindInfo.subresources:type_name -> karve.api.v1.SubresourceInfo
+	0, // 4: karve.api.v1.DiscoveryService.WatchKinds:input_type -> karve.api.v1.WatchKindsRequest
+	5, // 5: karve.api.v1.DiscoveryService.GetOpenAPI:input_type -> karve.api.v1.GetOpenAPIRequest
+	1, // 6: karve.api.v1.DiscoveryService.WatchKinds:output_type -> karve.api.v1.WatchKindsResponse
+	6, // 7: karve.api.v1.DiscoveryService.GetOpenAPI:output_type -> karve.api.v1.GetOpenAPIResponse
+	6, // [6:8] is the sub-list for method output_type
+	4, // [4:6] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_karve_api_v1_discovery_proto_init() }
@@ -514,7 +626,7 @@ func file_karve_api_v1_discovery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_karve_api_v1_discovery_proto_rawDesc), len(file_karve_api_v1_discovery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
