@@ -22,7 +22,6 @@ import (
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	systemv1 "karve.dev/karve/gen/go/karve/system/v1"
 	"karve.dev/karve/internal/fair"
-	"karve.dev/karve/internal/fair"
 	"karve.dev/karve/internal/version"
 	"karve.dev/karve/services/gateway/proxy"
 	"karve.dev/karve/services/gateway/stream"
