@@ -36,6 +36,9 @@ func (a *Agent) Synced(known func(types.UID) bool) {
 // ObjectChanged implements session.Handler.
 func (a *Agent) ObjectChanged(namespace string) { a.pool.ObjectChanged(namespace) }
 
+// ClaimChanged implements session.Handler.
+func (a *Agent) ClaimChanged(namespace string) { a.pool.ClaimChanged(namespace) }
+
 // VolumeChanged implements session.Handler.
 func (a *Agent) VolumeChanged() { a.folders.look() }
 

@@ -68,12 +68,15 @@ func (s *describer) user(c *runtime.Container, previous *corev1.ContainerStatus)
 	return nil
 }
 
-func volumeMounts(c *corev1.Container) []corev1.VolumeMountStatus {
+func volumeMounts(c *corev1.Container, recursive bool) []corev1.VolumeMountStatus {
 	var out []corev1.VolumeMountStatus
 	for _, m := range c.VolumeMounts {
 		st := corev1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
 		if m.ReadOnly {
 			mode := corev1.RecursiveReadOnlyDisabled
+			if asked := m.RecursiveReadOnly; recursive && asked != nil && *asked != mode {
+				mode = corev1.RecursiveReadOnlyEnabled
+			}
 			st.RecursiveReadOnly = &mode
 		}
 		out = append(out, st)

@@ -69,10 +69,17 @@ func TestStatusTellsWhatAContainerHas(t *testing.T) {
 	requests := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")}
 	w := newWorld("a").change(func(p *corev1.Pod) {
 		p.Spec.Containers[0].Resources.Requests = requests
-		p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "v", MountPath: "/v", ReadOnly: true}, {Name: "w", MountPath: "/w"}}
+		p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{
+			{Name: "v", MountPath: "/v", ReadOnly: true}, {Name: "w", MountPath: "/w"},
+			{Name: "x", MountPath: "/x", ReadOnly: true, RecursiveReadOnly: new(corev1.RecursiveReadOnlyIfPossible)},
+		}
 	})
-	disabled := corev1.RecursiveReadOnlyDisabled
-	mounts := []corev1.VolumeMountStatus{{Name: "v", MountPath: "/v", ReadOnly: true, RecursiveReadOnly: &disabled}, {Name: "w", MountPath: "/w"}}
+	w.obs.RecursiveReadOnly = true
+	disabled, enabled := corev1.RecursiveReadOnlyDisabled, corev1.RecursiveReadOnlyEnabled
+	mounts := []corev1.VolumeMountStatus{
+		{Name: "v", MountPath: "/v", ReadOnly: true, RecursiveReadOnly: &disabled}, {Name: "w", MountPath: "/w"},
+		{Name: "x", MountPath: "/x", ReadOnly: true, RecursiveReadOnly: &enabled},
+	}
 	require.Equal(t, mounts, Status(w.pod, w.obs, metav1.Now().Time).ContainerStatuses[0].VolumeMounts)
 	w.sandbox(0, up).has("a", 0, up)
 	w.obs.Users = map[string]corev1.LinuxContainerUser{"a-0": {UID: 1, GID: 2, SupplementalGroups: []int64{3}}}

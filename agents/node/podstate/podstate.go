@@ -96,6 +96,8 @@ type Observed struct {
 	Ending *Ending
 	// Previous is the last known status: the memory of what has been removed from the engine.
 	Previous corev1.PodStatus
+	// RecursiveReadOnly is true when the node can make mounts read-only with everything below them.
+	RecursiveReadOnly bool
 	// HostIPs are the node's addresses.
 	HostIPs []string
 	// Address is the pod's, also before its sandbox runs.

@@ -136,7 +136,7 @@ func (s *describer) ephemeral() []corev1.ContainerStatus {
 }
 
 func (s *describer) container(c *corev1.Container, previous *corev1.ContainerStatus, init bool) corev1.ContainerStatus {
-	st := corev1.ContainerStatus{Name: c.Name, Image: c.Image, VolumeMounts: volumeMounts(c)}
+	st := corev1.ContainerStatus{Name: c.Name, Image: c.Image, VolumeMounts: volumeMounts(c, s.obs.RecursiveReadOnly)}
 	latest := s.obs.Latest(c.Name)
 	if latest == nil || latest.State == runtime.Created {
 		s.absent(c, previous, &st, init)

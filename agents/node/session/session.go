@@ -24,8 +24,10 @@ type Handler interface {
 	RemovePod(types.UID)
 	// Synced tells that SetPod has been called for every pod there is; known tells which.
 	Synced(known func(types.UID) bool)
-	// ObjectChanged tells that a ConfigMap, a Secret or a claim of a namespace, or its volume, has changed.
+	// ObjectChanged tells that a ConfigMap or Secret of a namespace has changed.
 	ObjectChanged(namespace string)
+	// ClaimChanged tells that a claim of a namespace, or its volume, has changed.
+	ClaimChanged(namespace string)
 	// VolumeChanged tells that a volume has changed; the node may keep it.
 	VolumeChanged()
 	// SetNode takes the node's own object.

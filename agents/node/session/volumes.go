@@ -38,7 +38,7 @@ func (o *Objects) setClaim(name types.NamespacedName, data []byte, handler Handl
 	o.mu.Lock()
 	o.claims[name] = object
 	o.mu.Unlock()
-	handler.ObjectChanged(name.Namespace)
+	handler.ClaimChanged(name.Namespace)
 	return nil
 }
 
@@ -57,7 +57,7 @@ func (o *Objects) setVolume(name types.NamespacedName, data []byte, handler Hand
 	o.volumes[name] = object
 	o.mu.Unlock()
 	if ref := object.Spec.ClaimRef; ref != nil {
-		handler.ObjectChanged(ref.Namespace)
+		handler.ClaimChanged(ref.Namespace)
 	}
 	handler.VolumeChanged()
 	return nil

@@ -152,6 +152,11 @@ func (m *Manager) RecursiveReadOnly(p Place, source string, mode corev1.Recursiv
 	return "", fmt.Errorf("recursive read-only mounts are not possible here: %w", err)
 }
 
+// RecursiveReadOnlyPossible says whether this machine's kernel can do what RecursiveReadOnly does.
+func RecursiveReadOnlyPossible() bool {
+	return !errors.Is(unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}), unix.ENOSYS)
+}
+
 // mountPoint makes an empty place to mount on; what an earlier attempt mounted there is taken away.
 func mountPoint(target string, dir bool) error {
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {

@@ -249,6 +249,15 @@ func (p *Pool) ObjectChanged(namespace string) {
 	})
 }
 
+// ClaimChanged tells that a claim of a namespace, or its volume, has changed. What is mounted stays as it is.
+func (p *Pool) ClaimChanged(namespace string) {
+	p.each(func(w *worker) {
+		if w.namespace == namespace {
+			w.retry(configTrouble)
+		}
+	})
+}
+
 func (p *Pool) each(do func(*worker)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -63,7 +63,7 @@ func newWorker(p *Pool, pod *corev1.Pod) *worker {
 			Containers: map[string][]runtime.Container{}, Busy: map[string]podstate.Op{},
 			Trouble: map[string]podstate.Trouble{}, Health: map[string]podstate.Health{},
 			Users:    map[string]corev1.LinuxContainerUser{},
-			Previous: *pod.Status.DeepCopy(), HostIPs: p.cfg.HostIPs,
+			Previous: *pod.Status.DeepCopy(), HostIPs: p.cfg.HostIPs, RecursiveReadOnly: volume.RecursiveReadOnlyPossible(),
 		},
 		aborts: map[string]context.CancelFunc{}, stops: map[string]*stopping{}, failures: map[string]int{},
 	}
