@@ -32,7 +32,9 @@ func Dial(addr string, config *tls.Config) (*grpc.ClientConn, error) {
 
 // UserOf returns the user that a client certificate names: its common name, with its organizations as groups.
 func UserOf(cert *x509.Certificate) identity.User {
-	return identity.User{Name: cert.Subject.CommonName, Groups: cert.Subject.Organization}
+	// A UID that cannot be read is none: it only tells users of one name apart.
+	uid, _ := identity.CertificateUID(cert)
+	return identity.User{Name: cert.Subject.CommonName, UID: uid, Groups: cert.Subject.Organization}
 }
 
 func withTLSPeer(ctx context.Context) context.Context {

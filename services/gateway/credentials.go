@@ -18,6 +18,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
+
+	"karve.dev/karve/internal/identity"
 )
 
 // Metadata keys by which the API service learns who calls.
@@ -25,6 +27,7 @@ const (
 	keyAuthorization = "authorization"
 	keyRemoteUser    = "x-remote-user"
 	keyRemoteGroup   = "x-remote-group"
+	keyRemoteUID     = "x-remote-uid"
 	keyCredential    = "x-remote-credential-id"
 	impersonate      = "Impersonate-"
 )
@@ -91,9 +94,17 @@ func (v *verifier) verify(p *peer, certs []*x509.Certificate) {
 		p.err = apierrors.NewUnauthorized("the client certificate's subject has characters other than printable ASCII")
 		return
 	}
+	uid, err := identity.CertificateUID(leaf)
+	if err != nil || !printable(uid) {
+		p.err = apierrors.NewUnauthorized("the client certificate's UID cannot be used")
+		return
+	}
 	p.notAfter = leaf.NotAfter
 	sum := sha256.Sum256(leaf.Raw)
 	p.md = metadata.MD{keyRemoteUser: {leaf.Subject.CommonName}, keyCredential: {"X509SHA256=" + hex.EncodeToString(sum[:])}}
+	if uid != "" {
+		p.md[keyRemoteUID] = []string{uid}
+	}
 	if groups := leaf.Subject.Organization; len(groups) > 0 {
 		p.md[keyRemoteGroup] = groups
 	}

@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -217,4 +218,54 @@ func BenchmarkAuthenticate(b *testing.B) {
 			}
 		})
 	}
+}
+
+// elsewhere is an issuer that knows one token.
+type elsewhere struct {
+	asked   int
+	expires time.Time
+}
+
+func (e *elsewhere) Authenticate(_ context.Context, token string) (identity.User, time.Time, error) {
+	e.asked++
+	if token != "a.good.token" {
+		return identity.User{}, time.Time{}, errors.New("never heard of it")
+	}
+	return identity.User{Name: "https://id.example.org#jane"}, e.expires, nil
+}
+
+func TestTokensOfOtherIssuers(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		own, tokens := authenticator(t, dir, newWorld())
+		issuer := &elsewhere{expires: time.Now().Add(15 * time.Second)}
+		a := New(Config{Tokens: own.config.Tokens, Objects: newWorld(), Issuers: issuer})
+		ctx := call(nil, "authorization", "Bearer a.good.token")
+		for range 3 {
+			u, err := a.Authenticate(ctx)
+			require.NoError(t, err)
+			require.Equal(t, identity.User{Name: "https://id.example.org#jane", Groups: []string{"system:authenticated"}}, u)
+		}
+		require.Equal(t, 1, issuer.asked, "its word counts for a moment")
+		time.Sleep(outsideLife)
+		_, err := a.Authenticate(ctx)
+		require.NoError(t, err)
+		require.Equal(t, 2, issuer.asked)
+		_, err = a.Authenticate(call(nil, "authorization", "Bearer a.bad.token"))
+		require.True(t, apierrors.IsUnauthorized(err))
+
+		u, audiences, err := a.ReviewToken(t.Context(), "a.good.token", []string{"vault", identity.DefaultIssuer})
+		require.NoError(t, err)
+		require.Equal(t, "https://id.example.org#jane", u.Name)
+		require.Equal(t, []string{identity.DefaultIssuer}, audiences, "such a token is for the API")
+		_, _, err = a.ReviewToken(t.Context(), "a.good.token", []string{"vault"})
+		require.ErrorIs(t, err, ErrAudience)
+
+		asked := issuer.asked
+		token, _, err := tokens.Sign(robot)
+		require.NoError(t, err)
+		_, err = a.Authenticate(call(nil, "authorization", "Bearer "+token))
+		require.NoError(t, err)
+		require.Equal(t, asked, issuer.asked, "nobody else is asked about the cluster's own")
+	})
 }
