@@ -88,6 +88,8 @@ type world struct {
 	agent   *node.Agent
 	tls     *tls.Config
 	as      func(user string) *tls.Config
+	// change, if set, alters the configuration of agents that start from then on.
+	change func(*node.Config)
 }
 
 const nodeName = "n1"
@@ -137,10 +139,14 @@ func (w *world) start() {
 		log = zaptest.NewLogger(w.t)
 	}
 	conn := w.conn(nodeName)
-	agent, err := node.New(node.Config{
+	cfg := node.Config{
 		Cluster: w.cluster, NodeName: nodeName, DataDir: w.dataDir, Conn: conn, HealthConn: conn,
 		Client: karveclient.New(conn, "kubelet"), Runtime: w.rt, TLS: w.tls, Log: log, Events: w.plane,
-	})
+	}
+	if w.change != nil {
+		w.change(&cfg)
+	}
+	agent, err := node.New(cfg)
 	require.NoError(w.t, err)
 	w.agent = agent
 	ctx, cancel := context.WithCancel(context.Background())
