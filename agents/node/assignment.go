@@ -26,6 +26,9 @@ func (a *Agent) RemovePod(uid types.UID) {
 	}
 }
 
+// Drained implements session.Handler.
+func (a *Agent) Drained(uid types.UID) { a.pool.Drained(uid) }
+
 // Synced implements session.Handler. The API may have missed statuses while it was away: all are sent again.
 func (a *Agent) Synced(known func(types.UID) bool) {
 	a.static.Synced(known)

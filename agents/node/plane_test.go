@@ -166,6 +166,16 @@ func (p *plane) wait(name, what string, ok func(*corev1.Pod) bool) *corev1.Pod {
 	return p.pods[name]
 }
 
+// terminating names the pods that are being deleted: no proxy sends to them. mu must be held.
+func (p *plane) terminating() (uids []string) {
+	for _, pod := range p.pods {
+		if pod.DeletionTimestamp != nil {
+			uids = append(uids, string(pod.UID))
+		}
+	}
+	return uids
+}
+
 // until waits until ok, which is called with mu held.
 func (p *plane) until(what string, ok func() bool) {
 	p.t.Helper()
@@ -292,7 +302,7 @@ func (p *plane) Stream(stream nodev1.AssignmentService_StreamServer) error {
 	stop := context.AfterFunc(stream.Context(), p.changed.Broadcast)
 	defer stop()
 	p.mu.Lock()
-	first := &nodev1.StreamResponse{Revision: p.revision, SnapshotComplete: true, Changes: p.snapshot()}
+	first := &nodev1.StreamResponse{Revision: p.revision, SnapshotComplete: true, Changes: p.snapshot(), Drained: p.terminating()}
 	sent := len(p.log)
 	p.mu.Unlock()
 	if err := stream.Send(first); err != nil {
@@ -303,7 +313,7 @@ func (p *plane) Stream(stream nodev1.AssignmentService_StreamServer) error {
 		for sent == len(p.log) && stream.Context().Err() == nil {
 			p.changed.Wait()
 		}
-		next := &nodev1.StreamResponse{Revision: p.revision, Changes: p.log[sent:len(p.log):len(p.log)]}
+		next := &nodev1.StreamResponse{Revision: p.revision, Changes: p.log[sent:len(p.log):len(p.log)], Drained: p.terminating()}
 		sent = len(p.log)
 		p.mu.Unlock()
 		if err := stream.Context().Err(); err != nil {

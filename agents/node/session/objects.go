@@ -66,6 +66,9 @@ func (o *Objects) apply(message *nodev1.StreamResponse, handler Handler) error {
 			}
 		}
 	}
+	for _, uid := range message.GetDrained() {
+		handler.Drained(types.UID(uid))
+	}
 	if message.GetSnapshotComplete() && o.seen != nil {
 		o.complete(handler)
 	}

@@ -22,6 +22,8 @@ type Handler interface {
 	// SetPod takes a pod's newest specification; RemovePod that it is no longer this node's.
 	SetPod(*corev1.Pod)
 	RemovePod(types.UID)
+	// Drained tells that no connected node sends new connections to a terminating pod any more.
+	Drained(types.UID)
 	// Synced tells that SetPod has been called for every pod there is; known tells which.
 	Synced(known func(types.UID) bool)
 	// ObjectChanged tells that a ConfigMap or Secret of a namespace has changed.

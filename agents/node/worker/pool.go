@@ -225,6 +225,15 @@ func (p *Pool) RemovePod(uid types.UID) {
 	}
 }
 
+// Drained tells that nobody sends new connections to a terminating pod any more.
+func (p *Pool) Drained(uid types.UID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w := p.workers[uid]; w != nil {
+		w.setDrained()
+	}
+}
+
 // Synced tells that SetPod has been called for every pod there is: what is found of others must go.
 func (p *Pool) Synced(known func(types.UID) bool) {
 	p.mu.Lock()

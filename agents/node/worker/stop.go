@@ -53,7 +53,11 @@ func (w *worker) beginStop(ctx context.Context, a podstate.Action) {
 func (w *worker) stopContainer(ctx context.Context, pod *corev1.Pod, a podstate.Action, s *stopping, signal string) error {
 	rt := w.pool.cfg.Runtime
 	if a.Grace > 0 {
+		began := time.Now()
 		w.preStop(ctx, pod, a, s)
+		if pod.DeletionTimestamp != nil {
+			w.waitDrained(ctx, s, began.Add(a.Grace/2))
+		}
 		if err := rt.Signal(ctx, a.ID, signal); err != nil {
 			return err
 		}
@@ -71,6 +75,21 @@ func (w *worker) stopContainer(ctx context.Context, pod *corev1.Pod, a podstate.
 	}
 	w.waitOrLook(ctx, a.ID, s, killWait)
 	return nil
+}
+
+// waitDrained waits until nobody sends new connections to a pod that is being deleted: a program that is told to stop
+// closes its listeners, and whoever still comes would be refused. A proxy that does not answer may take half of the grace
+// period, so that the program has the other half.
+func (w *worker) waitDrained(ctx context.Context, s *stopping, until time.Time) {
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-w.drained:
+	case <-s.ended:
+	case <-s.sooner:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // waitOrLook waits for a container's end and, when no event tells of it, asks the engine.

@@ -47,7 +47,9 @@ type worker struct {
 	stale    bool          // volumes need a refresh
 	closed   bool          // no operation begins any more
 	stopped  chan struct{} // closed when the pod has ended as the node wanted; nil: it did not
-	ports    publishing
+	// drained is closed when nobody sends new connections to the terminating pod.
+	drained chan struct{}
+	ports   publishing
 
 	preparing sync.Mutex // held while volumes are made
 	prepared  *volume.Prepared
@@ -65,7 +67,8 @@ func newWorker(p *Pool, pod *corev1.Pod) *worker {
 			Users:    map[string]corev1.LinuxContainerUser{},
 			Previous: *pod.Status.DeepCopy(), HostIPs: p.cfg.HostIPs, RecursiveReadOnly: volume.RecursiveReadOnlyPossible(),
 		},
-		aborts: map[string]context.CancelFunc{}, stops: map[string]*stopping{}, failures: map[string]int{},
+		drained: make(chan struct{}),
+		aborts:  map[string]context.CancelFunc{}, stops: map[string]*stopping{}, failures: map[string]int{},
 	}
 	if pod.Status.Phase == "" || pod.Status.Phase == corev1.PodPending {
 		w.born = time.Now()
@@ -93,6 +96,17 @@ func (w *worker) setPod(pod *corev1.Pod) {
 	}
 	w.mu.Unlock()
 	w.kick()
+}
+
+// setDrained lets the pod's containers be told to stop.
+func (w *worker) setDrained() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case <-w.drained:
+	default:
+		close(w.drained)
+	}
 }
 
 func (w *worker) setGone() {

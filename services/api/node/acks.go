@@ -10,8 +10,9 @@ import (
 type Acks struct {
 	mu    sync.RWMutex
 	nodes map[ackKey]*session
-	// changed is closed, and replaced, whenever anything is acknowledged or a node comes or goes.
-	changed chan struct{}
+	// changed is closed, and replaced, whenever anything is acknowledged or a node comes or goes; onChange is called then.
+	changed  chan struct{}
+	onChange func()
 }
 
 type ackKey struct {
@@ -38,8 +39,8 @@ type Programmed struct {
 	Error string
 }
 
-func newAcks() *Acks {
-	return &Acks{nodes: map[ackKey]*session{}, changed: make(chan struct{})}
+func newAcks(onChange func()) *Acks {
+	return &Acks{nodes: map[ackKey]*session{}, changed: make(chan struct{}), onChange: onChange}
 }
 
 // Pods returns the revision up to which a node knows its pods; ok is false for a node that is not connected.
@@ -67,6 +68,18 @@ func (a *Acks) Service(name ServiceName) map[string]Programmed {
 	return out
 }
 
+// ServiceAt reports whether every connected proxy has programmed a Service as of a revision, or failed to.
+func (a *Acks) ServiceAt(name ServiceName, revision int64) bool {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	for key, s := range a.nodes {
+		if key.scope == nodev1.Scope_SCOPE_SERVICES && s.services[name].Revision < revision {
+			return false
+		}
+	}
+	return true
+}
+
 // Changed returns a channel that is closed at the next change of anything.
 func (a *Acks) Changed() <-chan struct{} {
 	a.mu.RLock()
@@ -77,6 +90,7 @@ func (a *Acks) Changed() <-chan struct{} {
 func (a *Acks) notify() {
 	close(a.changed)
 	a.changed = make(chan struct{})
+	a.onChange()
 }
 
 // open begins a stream's acknowledgements; a newer stream of the same node takes the place of an older one.

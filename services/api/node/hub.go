@@ -24,6 +24,8 @@ type hub struct {
 	pods     map[string]map[*feed]struct{}
 	services map[*feed]struct{}
 	closed   bool
+	// drains are the streams that wait for the proxies.
+	drains drains
 }
 
 // followed is one kind and how far the hub has marked its changes.
@@ -159,6 +161,7 @@ func (h *hub) mark(gvk schema.GroupVersionKind, events []watch.Event) {
 			for f := range h.services {
 				f.mark(r)
 			}
+			h.drains.signal()
 		case kindNode:
 			for f := range h.services {
 				f.mark(r)

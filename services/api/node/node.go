@@ -61,7 +61,8 @@ type Service struct {
 
 // New returns the service. It serves streams while Run runs.
 func New(objects Objects, log *zap.Logger) *Service {
-	s := &Service{objects: objects, log: log, hub: newHub(), acks: newAcks()}
+	hub := newHub()
+	s := &Service{objects: objects, log: log, hub: hub, acks: newAcks(hub.drains.signal)}
 	for _, gvk := range watched {
 		if c := objects.Collection(gvk); c != nil {
 			s.hub.kinds[gvk] = &followed{gvk: gvk, collection: c}

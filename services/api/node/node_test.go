@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -32,6 +33,7 @@ type mirror struct {
 	objects  map[string]*nodev1.Change
 	revision int64
 	complete bool
+	drained  map[string]bool
 }
 
 func open(t *testing.T, c *apitest.Cluster, name string, scope nodev1.Scope) *mirror {
@@ -40,7 +42,7 @@ func open(t *testing.T, c *apitest.Cluster, name string, scope nodev1.Scope) *mi
 	stream, err := nodev1.NewAssignmentServiceClient(c.Conn(agent(name))).Stream(ctx)
 	require.NoError(t, err)
 	require.NoError(t, stream.Send(&nodev1.StreamRequest{Message: &nodev1.StreamRequest_Hello{Hello: &nodev1.Hello{Node: name, Scope: scope}}}))
-	m := &mirror{t: t, stream: stream, objects: map[string]*nodev1.Change{}}
+	m := &mirror{t: t, stream: stream, objects: map[string]*nodev1.Change{}, drained: map[string]bool{}}
 	m.until(func() bool { return m.complete })
 	return m
 }
@@ -53,6 +55,10 @@ func (m *mirror) until(cond func() bool) {
 		require.NoError(m.t, err)
 		require.GreaterOrEqual(m.t, res.Revision, m.revision, "revisions do not go back")
 		m.revision, m.complete = res.Revision, m.complete || res.SnapshotComplete
+		for _, uid := range res.Drained {
+			require.False(m.t, m.drained[uid], "told twice")
+			m.drained[uid] = true
+		}
 		for _, c := range res.Changes {
 			key := c.Kind + " " + c.Namespace + "/" + c.Name
 			if c.Op == nodev1.Change_OP_REMOVE {
@@ -295,6 +301,10 @@ func TestNodeGetsTheVolumesItKeepsAndLetsThemGo(t *testing.T) {
 	_, err := reports.ReportRemoved(ctx, &nodev1.ReportRemovedRequest{Node: "n1", Volumes: []string{"late"}})
 	require.Equal(t, codes.PermissionDenied, status.Code(err), "it is not deleted")
 	for _, name := range []string{"late", "theirs"} {
+		v := &corev1.PersistentVolume{}
+		require.NoError(t, cl.Get(ctx, v, "", name))
+		v.Finalizers = []string{volume.FolderFinalizer} // a controller takes its protection away when nobody claims it
+		require.NoError(t, cl.Update(ctx, v))
 		require.NoError(t, cl.Delete(ctx, &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}}, client.DeleteOptions{}))
 	}
 	_, err = reports.ReportRemoved(ctx, &nodev1.ReportRemovedRequest{Node: "n1", Volumes: []string{"theirs"}})
@@ -304,4 +314,66 @@ func TestNodeGetsTheVolumesItKeepsAndLetsThemGo(t *testing.T) {
 		require.NoError(t, err)
 	}
 	m.until(m.hasNot("PersistentVolume /late"))
+}
+
+// TestPodStopsWhenNobodySendsToIt: a terminating pod is reported drained once its endpoint is marked and every connected
+// proxy has programmed that; a pod of no Service at once.
+func TestPodStopsWhenNobodySendsToIt(t *testing.T) {
+	c := apitest.Start(t)
+	admin, ctx := c.Client(apitest.Admin), t.Context()
+	require.NoError(t, admin.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "a"}}))
+	served, alone := boundPod(t, c, "served", "a"), boundPod(t, c, "alone", "a")
+	yes, no := true, false
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Name: "web-1", Namespace: "default", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}}, AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints: []discoveryv1.Endpoint{{
+			Addresses: []string{"10.0.0.1"}, Conditions: discoveryv1.EndpointConditions{Ready: &yes},
+			TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: "default", Name: "served", UID: served.UID},
+		}},
+	}
+	require.NoError(t, admin.Create(ctx, slice))
+	require.NoError(t, admin.Create(ctx, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
+	}))
+	pods, proxy := open(t, c, "a", nodev1.Scope_SCOPE_PODS), open(t, c, "b", nodev1.Scope_SCOPE_SERVICES)
+	ack := func() {
+		programmed := &nodev1.ProgrammedService{Namespace: "default", Name: "web", Revision: proxy.objects["EndpointSlice default/web-1"].Revision}
+		require.NoError(t, proxy.stream.Send(&nodev1.StreamRequest{Message: &nodev1.StreamRequest_Ack{Ack: &nodev1.Acknowledgement{
+			Revision: proxy.revision, Services: []*nodev1.ProgrammedService{programmed},
+		}}}))
+	}
+	ack()
+	require.NoError(t, admin.Delete(ctx, alone, client.DeleteOptions{}))
+	pods.until(func() bool { return pods.drained[string(alone.UID)] })
+	require.NoError(t, admin.Delete(ctx, served, client.DeleteOptions{}))
+	marker := func(name string) {
+		boundPod(t, c, name, "a")
+		pods.until(func() bool { return pods.objects["Pod default/"+name] != nil })
+		require.False(t, pods.drained[string(served.UID)], name)
+	}
+	marker("endpoint-still-ready")
+	slice.Endpoints[0].Conditions = discoveryv1.EndpointConditions{Ready: &no, Serving: &yes, Terminating: &yes}
+	require.NoError(t, admin.Update(ctx, slice))
+	proxy.until(func() bool {
+		return proxy.objects["EndpointSlice default/web-1"].Revision >= revisionOf(t, slice)
+	})
+	marker("marked-but-not-programmed")
+	ack()
+	pods.until(func() bool { return pods.drained[string(served.UID)] })
+}
+
+// boundPod makes a pod that runs on a node.
+func boundPod(t *testing.T, c *apitest.Cluster, name, node string) *corev1.Pod {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"},
+		Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "c", Image: "i"}}},
+	}
+	require.NoError(t, c.Client(apitest.Admin).Create(t.Context(), pod))
+	return pod
+}
+
+func revisionOf(t *testing.T, obj metav1.Object) int64 {
+	n, err := strconv.ParseInt(obj.GetResourceVersion(), 10, 64)
+	require.NoError(t, err)
+	return n
 }

@@ -23,6 +23,9 @@ type outlet struct {
 	// revision is where the node has been brought to.
 	revision int64
 	out      []*nodev1.Change
+	// draining are terminating pods that the node has not been told may stop; drained those that it is to be told of.
+	draining map[ref]*drain
+	drained  []string
 }
 
 // expand turns kinds that must be looked at as a whole into the names that are there or were sent.
@@ -148,6 +151,7 @@ func (o *outlet) pod(r ref) error {
 		if err := o.using(r, nil); err != nil {
 			return err
 		}
+		delete(o.draining, r)
 		o.gone(r)
 		return nil
 	}
@@ -161,6 +165,7 @@ func (o *outlet) pod(r ref) error {
 	if err := o.using(r, append(dependents(pod), links(pod)...)); err != nil {
 		return err
 	}
+	o.beginDrain(r, pod)
 	return o.set(r, e)
 }
 
@@ -241,7 +246,8 @@ func (o *outlet) add(c *nodev1.Change) error {
 
 // flush sends what is queued and brings the node to the revision. With nothing to say it says nothing.
 func (o *outlet) flush(revision int64, complete bool) error {
-	if len(o.out) == 0 && !complete {
+	o.checkDrains()
+	if len(o.out) == 0 && len(o.drained) == 0 && !complete {
 		return nil
 	}
 	o.revision = max(o.revision, revision)
@@ -250,5 +256,6 @@ func (o *outlet) flush(revision int64, complete bool) error {
 
 func (o *outlet) send(msg *nodev1.StreamResponse) error {
 	msg.Changes, o.out = o.out, nil
+	msg.Drained, o.drained = o.drained, nil
 	return o.stream.Send(msg)
 }

@@ -32,11 +32,12 @@ func (s *Service) Stream(stream grpc.BidiStreamingServer[nodev1.StreamRequest, n
 	if err := checkCaller(stream.Context(), hello.GetNode()); err != nil {
 		return err
 	}
-	o := &outlet{service: s, feed: newFeed(hello.GetNode(), hello.GetScope()), stream: stream, sent: map[ref]int64{}, users: map[ref][]ref{}}
+	o := &outlet{service: s, feed: newFeed(hello.GetNode(), hello.GetScope()), stream: stream, sent: map[ref]int64{}, users: map[ref][]ref{}, draining: map[ref]*drain{}}
 	if !s.hub.add(o.feed) {
 		return apierrors.NewServiceUnavailable("the API service is stopping")
 	}
 	defer s.hub.remove(o.feed)
+	defer s.hub.drains.remove(o.feed)
 	session := s.acks.open(hello.GetNode(), hello.GetScope())
 	defer session.close()
 	received := make(chan error, 1)

@@ -389,8 +389,11 @@ type StreamResponse struct {
 	// True for the message that completes the snapshot: what was not named until then no longer exists.
 	SnapshotComplete bool      `protobuf:"varint,2,opt,name=snapshot_complete,json=snapshotComplete,proto3" json:"snapshot_complete,omitempty"`
 	Changes          []*Change `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// With SCOPE_PODS: UIDs of terminating pods to which no connected node sends new connections any more. They may be told
+	// to stop. Each is named once, with the message that sends the pod or a later one.
+	Drained       []string `protobuf:"bytes,4,rep,name=drained,proto3" json:"drained,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StreamResponse) Reset() {
@@ -440,6 +443,13 @@ func (x *StreamResponse) GetSnapshotComplete() bool {
 func (x *StreamResponse) GetChanges() []*Change {
 	if x != nil {
 		return x.Changes
+	}
+	return nil
+}
+
+func (x *StreamResponse) GetDrained() []string {
+	if x != nil {
+		return x.Drained
 	}
 	return nil
 }
@@ -875,11 +885,12 @@ const file_karve_node_v1_node_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x14\n" +
-	"\x05error\x18\x04 \x01(\tR\x05error\"\x8a\x01\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"\xa4\x01\n" +
 	"\x0eStreamResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12+\n" +
 	"\x11snapshot_complete\x18\x02 \x01(\bR\x10snapshotComplete\x12/\n" +
-	"\achanges\x18\x03 \x03(\v2\x15.karve.node.v1.ChangeR\achanges\"\x82\x02\n" +
+	"\achanges\x18\x03 \x03(\v2\x15.karve.node.v1.ChangeR\achanges\x12\x18\n" +
+	"\adrained\x18\x04 \x03(\tR\adrained\"\x82\x02\n" +
 	"\x06Change\x12(\n" +
 	"\x02op\x18\x01 \x01(\x0e2\x18.karve.node.v1.Change.OpR\x02op\x12\x1f\n" +
 	"\vapi_version\x18\x02 \x01(\tR\n" +
