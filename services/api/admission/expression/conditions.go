@@ -17,7 +17,7 @@ import (
 
 // Conditions are the match conditions of a webhook or a policy, compiled when they are first evaluated.
 type Conditions struct {
-	compiled func() cel.ConditionEvaluator
+	compiled func() (cel.ConditionEvaluator, error)
 }
 
 // Conditions returns the conditions of a webhook; nil for none.
@@ -25,14 +25,18 @@ func (c *Compiler) Conditions(all []admissionregistrationv1.MatchCondition) *Con
 	if len(all) == 0 {
 		return nil
 	}
-	return &Conditions{sync.OnceValue(func() cel.ConditionEvaluator {
-		return c.simple().CompileCondition(ConditionAccessors(all), cel.OptionalVariableDeclarations{HasAuthorizer: true}, environment.StoredExpressions)
+	return &Conditions{sync.OnceValues(func() (cel.ConditionEvaluator, error) {
+		compiler, err := c.plain()
+		if err != nil {
+			return nil, err
+		}
+		return compiler.CompileCondition(ConditionAccessors(all), cel.OptionalVariableDeclarations{HasAuthorizer: true}, environment.StoredExpressions), nil
 	})}
 }
 
 // Composed are the conditions of a policy, which the policy has compiled.
 func Composed(compiled cel.ConditionEvaluator) *Conditions {
-	return &Conditions{func() cel.ConditionEvaluator { return compiled }}
+	return &Conditions{func() (cel.ConditionEvaluator, error) { return compiled, nil }}
 }
 
 // ConditionAccessors are the expressions of match conditions.
@@ -50,8 +54,12 @@ func (c *Conditions) Match(ctx context.Context, in *Input, params runtime.Object
 	if c == nil {
 		return true, nil
 	}
+	compiled, err := c.compiled()
+	if err != nil {
+		return false, err
+	}
 	bindings := cel.OptionalVariableBindings{VersionedParams: params, Authorizer: authorizer}
-	results, _, err := c.compiled().ForInput(ctx, in.Attributes, in.Request, bindings, nil, celconfig.RuntimeCELCostBudgetMatchConditions)
+	results, _, err := compiled.ForInput(ctx, in.Attributes, in.Request, bindings, nil, celconfig.RuntimeCELCostBudgetMatchConditions)
 	if err != nil {
 		return false, err
 	}

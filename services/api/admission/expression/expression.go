@@ -25,8 +25,10 @@ import (
 
 // Compiler compiles expressions. It is safe for concurrent use.
 type Compiler struct {
-	base   func() *environment.EnvSet
-	simple func() cel.ConditionCompiler
+	base func() *environment.EnvSet
+	// plain compiles whatever has no variables of its own. An environment takes some 100 KiB, and everything that was
+	// compiled in it keeps it.
+	plain func() (*cel.CompositedCompiler, error)
 }
 
 // NewCompiler returns a Compiler; it costs nothing until it is used.
@@ -34,12 +36,15 @@ func NewCompiler() *Compiler {
 	c := &Compiler{base: sync.OnceValue(func() *environment.EnvSet {
 		return environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion())
 	})}
-	c.simple = sync.OnceValue(func() cel.ConditionCompiler { return cel.NewConditionCompiler(c.base()) })
+	c.plain = sync.OnceValues(func() (*cel.CompositedCompiler, error) { return cel.NewCompositedCompiler(c.base()) })
 	return c
 }
 
-// Composed returns a compiler for expressions that share variables of their own.
-func (c *Compiler) Composed() (*cel.CompositedCompiler, error) {
+// For returns a compiler for expressions that share so many variables of their own; these are compiled with it first.
+func (c *Compiler) For(variables int) (*cel.CompositedCompiler, error) {
+	if variables == 0 {
+		return c.plain()
+	}
 	return cel.NewCompositedCompiler(c.base())
 }
 

@@ -59,8 +59,8 @@ type checker struct {
 	errs     field.ErrorList
 }
 
-func (p *Plugin) checker(params bool) (*checker, error) {
-	compiler, err := p.config.Compiler.Composed()
+func (p *Plugin) checker(params bool, variables int) (*checker, error) {
+	compiler, err := p.config.Compiler.For(variables)
 	if err != nil {
 		return nil, fmt.Errorf("make the compiler of expressions: %w", err)
 	}
@@ -94,7 +94,7 @@ func (c *checker) common(path *field.Path, variables []admissionregistrationv1.V
 var specPath = field.NewPath("spec")
 
 func (p *Plugin) checkValidating(spec *admissionregistrationv1.ValidatingAdmissionPolicySpec) field.ErrorList {
-	c, err := p.checker(spec.ParamKind != nil)
+	c, err := p.checker(spec.ParamKind != nil, len(spec.Variables))
 	if err != nil {
 		return field.ErrorList{field.InternalError(specPath, err)}
 	}
@@ -115,7 +115,7 @@ func (p *Plugin) checkValidating(spec *admissionregistrationv1.ValidatingAdmissi
 }
 
 func (p *Plugin) checkMutating(spec *admissionregistrationv1.MutatingAdmissionPolicySpec) field.ErrorList {
-	c, err := p.checker(spec.ParamKind != nil)
+	c, err := p.checker(spec.ParamKind != nil, len(spec.Variables))
 	if err != nil {
 		return field.ErrorList{field.InternalError(specPath, err)}
 	}
@@ -140,7 +140,7 @@ func (p *Plugin) checkHook(index int, conditions []admissionregistrationv1.Match
 		return nil
 	}
 	path := field.NewPath("webhooks").Index(index)
-	c, err := p.checker(false)
+	c, err := p.checker(false, 0)
 	if err != nil {
 		return field.ErrorList{field.InternalError(path, err)}
 	}

@@ -46,7 +46,7 @@ func (p *Plugin) mutator(obj registry.Object) *mutator {
 }
 
 func (p *Plugin) edit(spec *admissionregistrationv1.MutatingAdmissionPolicySpec) *editor {
-	compiler, err := p.config.Compiler.Composed()
+	compiler, err := p.config.Compiler.For(len(spec.Variables))
 	if err != nil {
 		return &editor{err: err}
 	}

@@ -54,7 +54,7 @@ var (
 )
 
 func (p *Plugin) compile(spec *admissionregistrationv1.ValidatingAdmissionPolicySpec) *judge {
-	compiler, err := p.config.Compiler.Composed()
+	compiler, err := p.config.Compiler.For(len(spec.Variables))
 	if err != nil {
 		return &judge{err: err}
 	}
