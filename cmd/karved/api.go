@@ -40,7 +40,7 @@ func addStore(group *process.Group, store *etcdstore.Store) {
 	}})
 }
 
-func newAPI(dir cluster.Dir, settings cluster.Settings, keys *identity.Cluster, store *etcdstore.Store, nodes *nodeDialer, metrics *prometheus.Registry, log *zap.Logger) (*api.Server, error) {
+func newAPI(dir cluster.Dir, settings cluster.Settings, keys *identity.Cluster, store *etcdstore.Store, nodes *nodeDialer, metrics *prometheus.Registry, log *zap.Logger, companions ...string) (*api.Server, error) {
 	at, err := advertise(settings)
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func newAPI(dir cluster.Dir, settings cluster.Settings, keys *identity.Cluster, 
 	config := api.Config{
 		Store: store, EncryptionKeys: dir.EncryptionKeys(), Tokens: keys.Tokens, CA: keys.CAPEM(), OpenAPI: openapi.Document, Nodes: nodes,
 		ServiceCIDRs: []netip.Prefix{settings.ServiceCIDR}, Advertise: at,
-		Metrics: metrics, Gatherer: allMetrics(metrics), Log: log.Named("api"),
+		Companions: companions, Metrics: metrics, Gatherer: allMetrics(metrics), Log: log.Named("api"),
 	}
 	if config.FrontProxy, err = keys.FrontProxy(); err != nil {
 		return nil, err

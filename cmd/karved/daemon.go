@@ -119,7 +119,7 @@ func (d *daemon) member(user identity.User) *member {
 func (d *daemon) wireAPI() error {
 	d.nodes = newNodeDialer(d.identity.ClientTLS(apiUser))
 	var err error
-	d.api, err = newAPI(d.dir, d.settings, d.identity, d.store, d.nodes, d.metrics, d.log)
+	d.api, err = newAPI(d.dir, d.settings, d.identity, d.store, d.nodes, d.metrics, d.log, schedulerUser.Name, controllersUser.Name)
 	if err != nil {
 		return err
 	}

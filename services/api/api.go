@@ -55,6 +55,7 @@ type Server struct {
 	extension *extension.Extensions
 	others    *aggregator.Aggregator
 	intercept *server.Interceptors
+	present   *presence
 	health    *health.Server
 	tokenUse  *tokenUse
 	// anonymous says what callers without credentials may ask for; nil: whatever they have the right to.
@@ -75,7 +76,7 @@ func New(config Config) (*Server, error) {
 	}
 	hold := maintenance.Wrap(config.Store)
 	config.Store = hold
-	s := &Server{config: config, encrypted: encrypted, ready: make(chan struct{}), health: health.NewServer(), tokenUse: newTokenUse()}
+	s := &Server{config: config, encrypted: encrypted, ready: make(chan struct{}), health: health.NewServer(), present: newPresence(), tokenUse: newTokenUse()}
 	s.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
 	s.fields = &managedfields.Tracker{Schema: extension.Types}
 	s.webhooks = webhook.New(s.dialService)
@@ -173,7 +174,7 @@ func (s *Server) authenticate(ctx context.Context) (identity.User, error) {
 
 // Interceptors are what every call to the API runs in: the process's transport.Server is made with them.
 func (s *Server) Interceptors() (grpc.UnaryServerInterceptor, grpc.StreamServerInterceptor) {
-	return s.intercept.Unary, s.intercept.Stream
+	return s.intercept.Unary, s.present.watch(s.intercept.Stream)
 }
 
 // Register adds the API's services.

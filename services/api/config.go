@@ -39,12 +39,16 @@ type Config struct {
 	CA []byte
 	// FrontProxy proves to the servers of aggregated APIs that the API service has authenticated whom it names; nil: nothing does.
 	FrontProxy *identity.FrontProxy
+	// Companions are the names under which parts call that run in the same process, and end with it.
+	Companions []string
 	// Kinds are what is served; nil for all of the registry.
 	Kinds []*registry.Kind
 	// OpenAPI returns the documents of discovery; nil for none.
 	OpenAPI server.OpenAPI
 	// Nodes reaches the nodes' agents, for logs and exec; nil answers that none can be reached.
 	Nodes server.NodeDialer
+	// Audiences are what tokens for the API must be for one of; empty: the tokens' issuer.
+	Audiences []string
 	// OIDC says which other issuers' tokens are good here, and whether anybody may call without a name; nil for none.
 	OIDC *oidc.Config
 	// NoAnonymous refuses callers without credentials.

@@ -31,6 +31,7 @@ func (s *Server) sources() map[schema.GroupKind]server.Source {
 	u := usage.New(&objects{s}, s.config.Nodes, s.config.Log)
 	return map[schema.GroupKind]server.Source{
 		{Group: "metrics.k8s.io", Kind: "NodeMetrics"}: usage.Nodes{Usage: u},
+		{Kind: "ComponentStatus"}:                      componentStatuses{s},
 		{Group: "metrics.k8s.io", Kind: "PodMetrics"}:  usage.Pods{Usage: u},
 	}
 }
