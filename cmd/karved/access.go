@@ -10,7 +10,7 @@ import (
 
 // setAccess tells the API service how callers prove who they are and what to record.
 func setAccess(c *api.Config, from cluster.Access) {
-	c.NoAnonymous = from.DisallowAnonymous
+	c.NoAnonymous, c.Audiences = from.DisallowAnonymous, from.APIAudiences
 	switch {
 	case from.AuthenticationConfig != "":
 		c.OIDC = &oidc.Config{File: from.AuthenticationConfig}

@@ -19,7 +19,9 @@ type Access struct {
 	DisallowAnonymous bool `json:"disallowAnonymous,omitempty"`
 	// ServiceAccountIssuer is the URL that the tokens of service accounts name as their issuer.
 	ServiceAccountIssuer string `json:"serviceAccountIssuer,omitempty"`
-	Audit                Audit  `json:"audit,omitzero"`
+	// APIAudiences are what tokens for the API must be for one of; empty: the issuer.
+	APIAudiences []string `json:"apiAudiences,omitempty"`
+	Audit        Audit    `json:"audit,omitzero"`
 }
 
 // OIDC is one issuer of OpenID Connect.
@@ -66,6 +68,7 @@ var accessFlags = []accessFlag{
 	{name: "oidc-ca-file", usage: "who signs the issuer's certificate (default the system's authorities)", field: func(a *Access) any { return &a.OIDC.CAFile }, isFile: true},
 	{name: "authentication-config", usage: "file with an AuthenticationConfiguration, in place of the --oidc flags", field: func(a *Access) any { return &a.AuthenticationConfig }, isFile: true},
 	{name: "service-account-issuer", usage: "URL that service accounts' tokens name as their issuer", field: func(a *Access) any { return &a.ServiceAccountIssuer }},
+	{name: "api-audiences", usage: "what tokens for the API must be for one of (default the issuer)", field: func(a *Access) any { return &a.APIAudiences }},
 	{name: "audit-policy-file", usage: "file with an audit.k8s.io/v1 Policy: what to record of the calls", field: func(a *Access) any { return &a.Audit.PolicyFile }, isFile: true},
 	{name: "audit-log-path", usage: "file for the records of calls, - for the daemon's output", field: func(a *Access) any { return &a.Audit.LogPath }, isFile: true},
 	{name: "audit-log-maxage", usage: "days for which old audit files are kept (0: for ever)", field: func(a *Access) any { return &a.Audit.MaxAge }},

@@ -117,7 +117,7 @@ func (s *Server) newAudit() (err error) {
 
 // newAuthenticator makes what names callers.
 func (s *Server) newAuthenticator(objects *objects) error {
-	config := authn.Config{Tokens: s.config.Tokens, Objects: objects, SecretUsed: s.tokenUse.used, Log: s.config.Log}
+	config := authn.Config{Tokens: s.config.Tokens, Audiences: s.config.Audiences, Objects: objects, SecretUsed: s.tokenUse.used, Log: s.config.Log}
 	if s.config.OIDC != nil {
 		outside := *s.config.OIDC
 		outside.Log = s.config.Log
@@ -158,7 +158,7 @@ func (s *Server) newResources() error {
 		Ledger:    s.quotas,
 		Fields:    s.fields,
 		Sources:   s.sources(),
-		Tokens:    s.config.Tokens, ReviewToken: s.authn.ReviewToken, RulesFor: s.authz.RulesFor, Anonymous: s.anonymous, Log: s.config.Log,
+		Tokens:    s.config.Tokens, ReviewToken: s.authn.ReviewToken, RulesFor: s.authz.RulesFor, Anonymous: s.anonymous, Audiences: s.config.Audiences, Log: s.config.Log,
 	})
 	return err
 }

@@ -4,12 +4,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/metadata"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"karve.dev/karve/internal/identity"
+	"karve.dev/karve/services/api"
+	"karve.dev/karve/services/api/apitest"
 	"karve.dev/karve/services/api/authn"
 )
 
@@ -87,5 +90,20 @@ func TestTokenReviewsAnswerAudiences(t *testing.T) {
 		require.Equal(t, c.answered, review.Status.Audiences, what)
 		require.Equal(t, c.failure == "", review.Status.Authenticated, what)
 		require.Contains(t, review.Status.Error, c.failure, what)
+	}
+}
+
+func TestTheAPIMayHaveAudiencesOfItsOwn(t *testing.T) {
+	c := apitest.Start(t, func(c *api.Config) { c.Audiences = []string{"karve", "old-name"} })
+	admin := c.Client(apitest.Admin)
+	ask := func(audiences ...string) string {
+		request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences}}
+		require.NoError(t, admin.CreateSubresource(t.Context(), &corev1.ServiceAccount{ObjectMeta: named("default")}, request, "default", "token"))
+		return request.Status.Token
+	}
+	for token, good := range map[string]bool{ask(): true, ask("old-name"): true, ask(identity.DefaultIssuer): false} {
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
+		err := c.Client(identity.User{}).Create(ctx, &authenticationv1.SelfSubjectReview{})
+		require.Equal(t, good, err == nil, "%v", err)
 	}
 }

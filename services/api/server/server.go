@@ -77,6 +77,8 @@ type Config struct {
 	// ReviewToken and RulesFor answer reviews.
 	ReviewToken func(ctx context.Context, token string, audiences []string) (identity.User, []string, error)
 	RulesFor    func(user identity.User, namespace string) authorizationv1.SubjectRulesReviewStatus
+	// Audiences are those of tokens that are asked for without any; empty: the tokens' issuer.
+	Audiences []string
 	// Anonymous says whether callers without credentials may ask for a path; nil: they may, within their rights.
 	Anonymous func(path string) bool
 	// Elsewhere tells which group versions other servers serve; may be nil.

@@ -50,7 +50,7 @@ func (s *Server) requestToken(ctx context.Context, r *request, req *apiv1.Create
 		return nil, apierrors.NewInternalError(err)
 	}
 	asked := body.Spec.Audiences
-	if err := completeTokenRequest(body, account, tokens.Issuer()); err != nil {
+	if err := completeTokenRequest(body, account, s.ownAudiences(tokens)); err != nil {
 		return nil, err
 	}
 	spec := identity.TokenSpec{
@@ -73,17 +73,25 @@ func (s *Server) requestToken(ctx context.Context, r *request, req *apiv1.Create
 	return &apiv1.Result{Object: env, Warnings: r.allWarnings()}, err
 }
 
+// ownAudiences are those of tokens for the API itself.
+func (s *Server) ownAudiences(tokens *identity.Tokens) []string {
+	if len(s.config.Audiences) > 0 {
+		return s.config.Audiences
+	}
+	return []string{tokens.Issuer()}
+}
+
 func refOf(obj registry.Object) identity.Ref {
 	return identity.Ref{Name: obj.GetName(), UID: string(obj.GetUID())}
 }
 
-func completeTokenRequest(t *authenticationv1.TokenRequest, account registry.Object, issuer string) error {
+func completeTokenRequest(t *authenticationv1.TokenRequest, account registry.Object, own []string) error {
 	if t.Spec.ExpirationSeconds == nil {
 		seconds := int64(tokenDefault)
 		t.Spec.ExpirationSeconds = &seconds
 	}
 	if len(t.Spec.Audiences) == 0 {
-		t.Spec.Audiences = []string{issuer}
+		t.Spec.Audiences = own
 	}
 	path := field.NewPath("spec", "expirationSeconds")
 	var errs field.ErrorList
