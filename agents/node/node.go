@@ -22,9 +22,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
-	authv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"karve.dev/karve/agents/node/eviction"
 	"karve.dev/karve/agents/node/image"
@@ -218,7 +216,7 @@ func volumesDir(dataDir string) string { return filepath.Join(dataDir, "volumes"
 func (a *Agent) workerConfig(allocatable corev1.ResourceList) worker.Config {
 	cfg := worker.Config{
 		Owner: a.owner, Runtime: a.cfg.Runtime, Network: a.network, Images: a.images, Probes: a.probes,
-		Volumes: volume.New(podsDir(a.cfg.DataDir), a.objects, a.issueToken, a.folders.folders),
+		Volumes: volume.New(podsDir(a.cfg.DataDir), a.objects, &control{client: a.cfg.Client, node: a.node.Current}, a.folders.folders),
 		Objects: a.objects, Reporter: a.static, Events: a.cfg.Events, Log: a.log,
 		DNS:         worker.DNS{Servers: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain},
 		Allocatable: allocatable, MinOOMScoreAdj: machine.MinOOMScoreAdj(), SeccompRoot: filepath.Join(a.cfg.DataDir, "seccomp"),
@@ -270,27 +268,4 @@ func (a *Agent) find(namespace, name, uid string) (*podserver.Pod, bool) {
 
 func dial(ctx context.Context, sandbox *runtime.Container, addr netip.AddrPort) (net.Conn, error) {
 	return network.DialIn(ctx, sandbox.PID, addr)
-}
-
-// issueToken asks for a token that dies with its pod.
-func (a *Agent) issueToken(ctx context.Context, pod *corev1.Pod, p *corev1.ServiceAccountTokenProjection) (string, time.Time, error) {
-	request := &authv1.TokenRequest{
-		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace},
-		Spec: authv1.TokenRequestSpec{
-			ExpirationSeconds: p.ExpirationSeconds,
-			BoundObjectRef:    &authv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID},
-		},
-	}
-	if p.Audience != "" {
-		request.Spec.Audiences = []string{p.Audience}
-	}
-	account := pod.Spec.ServiceAccountName
-	if account == "" {
-		account = "default"
-	}
-	parent := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace}}
-	if err := a.cfg.Client.CreateSubresource(ctx, parent, request, account, "token"); err != nil {
-		return "", time.Time{}, err
-	}
-	return request.Status.Token, request.Status.ExpirationTimestamp.Time, nil
 }

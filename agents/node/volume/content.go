@@ -66,10 +66,12 @@ func (m *Manager) addProjection(ctx context.Context, r *request, c content, p *c
 		if err != nil {
 			return fmt.Errorf("failed to fetch token: %w", err)
 		}
-		if r.out.Refresh.IsZero() || refresh.Before(r.out.Refresh) {
-			r.out.Refresh = refresh
-		}
+		r.refreshBy(refresh)
 		return c.add(p.ServiceAccountToken.Path, []byte(token), def)
+	case p.ClusterTrustBundle != nil:
+		return m.addTrust(ctx, r, c, p.ClusterTrustBundle, def)
+	case p.PodCertificate != nil:
+		return m.addCertificate(ctx, r, c, p.PodCertificate, def)
 	}
 	return fmt.Errorf("this kind of projection is not supported yet")
 }

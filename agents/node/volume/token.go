@@ -12,9 +12,9 @@ import (
 // tokenCache keeps each projected token until it is due for renewal, so that refreshing a pod's volumes for another
 // reason asks for none. A pod's tokens are forgotten with it.
 type tokenCache struct {
-	issue Tokens
-	mu    sync.Mutex
-	byKey map[string]heldToken
+	control Control
+	mu      sync.Mutex
+	byKey   map[string]heldToken
 }
 
 type heldToken struct {
@@ -22,8 +22,8 @@ type heldToken struct {
 	refresh time.Time
 }
 
-func newTokenCache(issue Tokens) *tokenCache {
-	return &tokenCache{issue: issue, byKey: map[string]heldToken{}}
+func newTokenCache(control Control) *tokenCache {
+	return &tokenCache{control: control, byKey: map[string]heldToken{}}
 }
 
 func (t *tokenCache) get(ctx context.Context, pod *corev1.Pod, volume string, p *corev1.ServiceAccountTokenProjection) (string, time.Time, error) {
@@ -35,7 +35,7 @@ func (t *tokenCache) get(ctx context.Context, pod *corev1.Pod, volume string, p 
 	if ok && now.Before(held.refresh) {
 		return held.token, held.refresh, nil
 	}
-	token, expiry, err := t.issue(ctx, pod, p)
+	token, expiry, err := t.control.Token(ctx, pod, p)
 	if err != nil {
 		return "", time.Time{}, err
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"karve.dev/karve/agents/node/podfield"
@@ -24,23 +25,38 @@ type Objects interface {
 	Volume(name string) *corev1.PersistentVolume
 }
 
-// Tokens issues a service-account token for a pod.
-type Tokens func(ctx context.Context, pod *corev1.Pod, projection *corev1.ServiceAccountTokenProjection) (token string, expiry time.Time, err error)
+// Control is what projected volumes ask of the control plane.
+type Control interface {
+	// Token issues a service-account token that dies with its pod.
+	Token(ctx context.Context, pod *corev1.Pod, p *corev1.ServiceAccountTokenProjection) (token string, expiry time.Time, err error)
+	// TrustBundles returns the one that is named, or those of the signer; none is no error.
+	TrustBundles(ctx context.Context, p *corev1.ClusterTrustBundleProjection) ([]*certificatesv1.ClusterTrustBundle, error)
+	// RequestCertificate asks a signer for a pod's certificate and returns the request's name; CertificateRequest tells
+	// what has become of one.
+	RequestCertificate(ctx context.Context, pod *corev1.Pod, p *corev1.PodCertificateProjection, csr []byte) (name string, err error)
+	CertificateRequest(ctx context.Context, namespace, name string) (*certificatesv1.PodCertificateRequestStatus, error)
+}
 
 // Manager prepares volumes. It is safe for concurrent use, but not for the same pod.
 type Manager struct {
 	root    string // empty: nothing is written
 	objects Objects
+	control Control
 	tokens  *tokenCache
 	folders *Folders
+
+	certificates certificates
 }
 
 // NewPretending returns a manager that writes nothing, for containers that are only pretended.
 func NewPretending() *Manager { return &Manager{tokens: newTokenCache(nil)} }
 
 // New returns a manager that keeps pods' volumes below root, and finds the volumes that the node keeps in folders.
-func New(root string, objects Objects, tokens Tokens, folders *Folders) *Manager {
-	return &Manager{root: root, objects: objects, tokens: newTokenCache(tokens), folders: folders}
+func New(root string, objects Objects, control Control, folders *Folders) *Manager {
+	return &Manager{
+		root: root, objects: objects, control: control, tokens: newTokenCache(control), folders: folders,
+		certificates: certificates{byKey: map[string]*heldCertificate{}},
+	}
 }
 
 // Prepared is where a pod's volumes are on the host.
@@ -48,7 +64,7 @@ type Prepared struct {
 	Paths map[string]string
 	// ReadOnly are the volumes that no container may write to, Devices those that are block devices.
 	ReadOnly, Devices map[string]bool
-	// Refresh is when a token needs renewal; zero for never.
+	// Refresh is when a token or certificate needs renewal; zero for never.
 	Refresh time.Time
 }
 
@@ -63,6 +79,13 @@ type request struct {
 	layers []string
 	// readOnly and block are what the volume turns out to be.
 	readOnly, block bool
+}
+
+// refreshBy asks for the volume to be made anew at a time, if not earlier.
+func (r *request) refreshBy(at time.Time) {
+	if r.out.Refresh.IsZero() || at.Before(r.out.Refresh) {
+		r.out.Refresh = at
+	}
 }
 
 // kinds is every supported kind of volume: which one a specification is, and how it is prepared.
@@ -116,6 +139,7 @@ func (m *Manager) podDir(uid string) string { return filepath.Join(m.root, filep
 // Teardown removes everything of a pod.
 func (m *Manager) Teardown(uid string) error {
 	m.tokens.forget(uid)
+	m.certificates.forget(uid)
 	if m.root == "" {
 		return nil
 	}

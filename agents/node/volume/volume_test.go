@@ -123,10 +123,7 @@ func ptr[T any](v T) *T { return &v }
 
 func TestTokensAreRenewedBeforeTheyExpire(t *testing.T) {
 	issued := 0
-	tokens := newTokenCache(func(context.Context, *corev1.Pod, *corev1.ServiceAccountTokenProjection) (string, time.Time, error) {
-		issued++
-		return "token", time.Now().Add(time.Hour), nil
-	})
+	tokens := newTokenCache(&signer{token: func() { issued++ }})
 	pod := testPod(corev1.VolumeSource{})
 	for range 3 {
 		_, refresh, err := tokens.get(context.Background(), pod, "v", &corev1.ServiceAccountTokenProjection{Path: "token"})
