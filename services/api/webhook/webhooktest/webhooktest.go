@@ -38,8 +38,12 @@ type Server struct {
 func Start(t testing.TB, handler http.Handler, names ...string) *Server {
 	t.Helper()
 	s := &Server{server: httptest.NewUnstartedServer(handler)}
-	var cert tls.Certificate
-	s.CA, cert = certify(t, names)
+	ca, certificate, key := Certify(t, names...)
+	cert, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		t.Fatalf("read the webhook's certificate: %v", err)
+	}
+	s.CA = ca
 	s.server.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 	s.server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
@@ -83,8 +87,8 @@ func Admission(answer func(path string, r *admissionv1.AdmissionRequest) *admiss
 	})
 }
 
-// certify makes an authority and a server's certificate of it.
-func certify(t testing.TB, names []string) (ca []byte, cert tls.Certificate) {
+// Certify makes an authority, and a server's certificate of it that is good for loopback and for the names; all in PEM.
+func Certify(t testing.TB, names ...string) (ca, certificate, key []byte) {
 	t.Helper()
 	must := func(err error) {
 		if err != nil {
@@ -103,10 +107,12 @@ func certify(t testing.TB, names []string) (ca []byte, cert tls.Certificate) {
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "webhook"}, DNSNames: append(names, "localhost"), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore: authority.NotBefore, NotAfter: authority.NotAfter, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(err)
-	der, err := x509.CreateCertificate(rand.Reader, leaf, authority, &key.PublicKey, authorityKey)
+	der, err := x509.CreateCertificate(rand.Reader, leaf, authority, &private.PublicKey, authorityKey)
 	must(err)
-	ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authorityDER})
-	return ca, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	privateDER, err := x509.MarshalPKCS8PrivateKey(private)
+	must(err)
+	encode := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
+	return encode("CERTIFICATE", authorityDER), encode("CERTIFICATE", der), encode("PRIVATE KEY", privateDER)
 }
