@@ -39,7 +39,7 @@ func (r *request) answerScale(it *item, as *apiv1.Representation) (*apiv1.Result
 	if err != nil {
 		return nil, err
 	}
-	env, err := encodeObject(gvkScale, r.scaleOf(obj), as)
+	env, err := r.encodeScale(r.scaleOf(obj), as)
 	return &apiv1.Result{Object: env, Warnings: r.allWarnings()}, err
 }
 
