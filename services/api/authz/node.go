@@ -44,6 +44,8 @@ var nodeRules = map[nodeTarget]nodeRule{
 	{"authorization.k8s.io", "subjectaccessreviews", ""}:      {"create", nil},
 	{"authorization.k8s.io", "localsubjectaccessreviews", ""}: {"create", nil},
 	{"certificates.k8s.io", "certificatesigningrequests", ""}: {"create get list watch", nil},
+	{"certificates.k8s.io", "podcertificaterequests", ""}:     {"create get", nil},
+	{"certificates.k8s.io", "clustertrustbundles", ""}:        {"get list watch", nil},
 }
 
 // authorizeNode decides what a node's agents may do beyond what RBAC gives them.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,6 +44,8 @@ func (a *Authorizer) RestrictNode(ctx context.Context, attrs Attributes, obj, ol
 	case *corev1.Pod:
 		before, _ := old.(*corev1.Pod)
 		why = restrictPod(node, o, before)
+	case *certificatesv1.PodCertificateRequest:
+		why, err = a.restrictPodCertificate(ctx, node, attrs, o)
 	case *authenticationv1.TokenRequest:
 		why, err = a.restrictToken(ctx, node, attrs, o)
 	case metav1.Object:
