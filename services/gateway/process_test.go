@@ -24,19 +24,9 @@ func TestTheAPIInAnotherProcess(t *testing.T) {
 	server := transport.NewServer(nil, nil)
 	w.api.register(server)
 	agentv1.RegisterPodAccessServiceServer(server, fakePods{})
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() {
-		done <- server.Serve(ctx, lis, w.keys.cluster.ServerTLS(identity.Spec{CommonName: "api", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}}))
-	}()
-	t.Cleanup(func() { cancel(); require.NoError(t, <-done) })
-	conn, err := transport.Dial(lis.Addr().String(), w.keys.cluster.ClientTLS(gatewayUser))
-	require.NoError(t, err)
-	t.Cleanup(func() { conn.Close() })
-	w.url = serve(t, server, w.keys, func(c *gateway.Config) { c.API = conn })
+	w.url = serve(t, server, w.keys, apart(t, server, w.keys))
 	w.http = w.keys.httpClient(t, true, true)
+	ctx := t.Context()
 
 	_, body := w.do(t, "GET", podPath, "", "Impersonate-User: jane")
 	require.Equal(t, string(w.api.json)+"\n", body)
@@ -55,6 +45,23 @@ func TestTheAPIInAnotherProcess(t *testing.T) {
 		require.NoError(t, e.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: strings.NewReader("hello"), Stdout: &out}), name)
 		require.Equal(t, "hello", out.String(), name)
 	}
+}
+
+// apart makes a gateway call the API over mTLS, as from another process.
+func apart(t *testing.T, server *transport.Server, keys *pki) func(*gateway.Config) {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- server.Serve(ctx, lis, keys.cluster.ServerTLS(identity.Spec{CommonName: "api", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}}))
+	}()
+	t.Cleanup(func() { cancel(); require.NoError(t, <-done) })
+	conn, err := transport.Dial(lis.Addr().String(), keys.cluster.ClientTLS(gatewayUser))
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return func(c *gateway.Config) { c.API = conn }
 }
 
 func TestHealthWithoutTheAPI(t *testing.T) {

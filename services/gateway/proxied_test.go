@@ -122,7 +122,7 @@ func proxyWorld(t *testing.T) (*world, *client.Client) {
 		require.NoError(t, cl.Create(t.Context(), obj))
 	}
 	w := &world{keys: pkiOf(t, c.Identity)}
-	w.url = serve(t, c.Server, w.keys)
+	w.url = serve(t, c.Server, w.keys, apart(t, c.Server, w.keys))
 	w.http = w.keys.httpClient(t, true, false)
 	w.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return w, cl
