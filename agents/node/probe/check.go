@@ -2,13 +2,9 @@ package probe
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -20,9 +16,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
-
-// maxBody bounds what is read of an answer.
-const maxBody = 10 << 10
 
 // check runs a probe once; nil means healthy.
 func check(ctx context.Context, j *job, timeout time.Duration) error {
@@ -69,68 +62,6 @@ func Port(c *corev1.Container, port intstr.IntOrString) (int, error) {
 	return 0, fmt.Errorf("couldn't find port %q in container %s", port.StrVal, c.Name)
 }
 
-// HTTPGet asks a container's HTTP server; a status from 200 to 399 is a success. Redirects are followed within the
-// host; one that leads elsewhere counts as a success.
-func HTTPGet(ctx context.Context, c *corev1.Container, host string, get *corev1.HTTPGetAction) error {
-	port, err := Port(c, get.Port)
-	if err != nil {
-		return err
-	}
-	if get.Host != "" {
-		host = get.Host
-	}
-	scheme := "http"
-	if get.Scheme == corev1.URISchemeHTTPS {
-		scheme = "https"
-	}
-	target, err := url.Parse(get.Path)
-	if err != nil {
-		target = &url.URL{Path: get.Path}
-	}
-	target.Scheme, target.Host = scheme, net.JoinHostPort(host, strconv.Itoa(port))
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
-	if err != nil {
-		return fmt.Errorf("make a request: %w", err)
-	}
-	req.Header.Set("User-Agent", "kube-probe/1.37")
-	req.Header.Set("Accept", "*/*")
-	for _, h := range get.HTTPHeaders {
-		req.Header.Set(h.Name, h.Value)
-		if http.CanonicalHeaderKey(h.Name) == "Host" {
-			req.Host = h.Value
-		}
-	}
-	res, err := httpClient(target.Hostname()).Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	_, _ = io.CopyN(io.Discard, res.Body, maxBody)
-	if res.StatusCode < http.StatusOK || res.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("HTTP probe failed with statuscode: %d", res.StatusCode)
-	}
-	return nil
-}
-
-// transport keeps no connections: a probe must find out whether a new one can be made.
-var transport = &http.Transport{
-	DisableKeepAlives: true, DisableCompression: true, Proxy: nil,
-	// A probe asks whether the server answers, not who it is.
-	TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-}
-
-func httpClient(host string) *http.Client {
-	return &http.Client{Transport: transport, CheckRedirect: func(req *http.Request, via []*http.Request) error {
-		if req.URL.Hostname() != host {
-			return http.ErrUseLastResponse
-		}
-		if len(via) >= 10 {
-			return errors.New("stopped after 10 redirects")
-		}
-		return nil
-	}}
-}
-
 // TCPConnect opens a connection to a container's port.
 func TCPConnect(ctx context.Context, c *corev1.Container, host string, socket *corev1.TCPSocketAction) error {
 	port, err := Port(c, socket.Port)
@@ -140,7 +71,7 @@ func TCPConnect(ctx context.Context, c *corev1.Container, host string, socket *c
 	if socket.Host != "" {
 		host = socket.Host
 	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
 		return err
 	}
