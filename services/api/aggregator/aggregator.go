@@ -146,18 +146,20 @@ func (a *Aggregator) reconcileAll(ctx context.Context) error {
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	started := a.config.Started
+	var again <-chan time.Time
 	for {
 		select {
 		case <-a.kick:
+		case <-again:
 		case <-started:
 			started = nil
 		case <-ctx.Done():
 			return nil
 		}
+		again = nil
 		if err := a.reconcile(ctx, &workers); err != nil && ctx.Err() == nil {
 			a.log.Warn("keeping the APIServices failed, trying again", zap.Error(err))
-			stop := time.AfterFunc(retryAfter, func() { wake(a.kick) })
-			defer stop.Stop()
+			again = time.After(retryAfter)
 		}
 	}
 }

@@ -2,10 +2,10 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/url"
 	"strings"
 	"time"
 
@@ -78,7 +78,17 @@ func rewriteAPI(r *httputil.ProxyRequest) {
 	}
 }
 
-// escapeKey writes a key as part of a header's name. Their case is lost, and restored by who reads them to lower case.
+// escapeKey writes a key as part of a header's name, in which not every character may stand.
 func escapeKey(key string) string {
-	return strings.ReplaceAll(url.PathEscape(key), "/", "%2F")
+	const plain = "!#$&'*+-.^_`|~"
+	var out strings.Builder
+	for i := range len(key) {
+		c := key[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte(plain, c) >= 0 {
+			out.WriteByte(c)
+		} else {
+			fmt.Fprintf(&out, "%%%02X", c)
+		}
+	}
+	return out.String()
 }
