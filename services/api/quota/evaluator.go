@@ -99,7 +99,7 @@ func plainResource(name corev1.ResourceName) (schema.GroupResource, bool) {
 	return schema.GroupResource{}, false
 }
 
-// counted returns the resources of hard that are about the kind, in order.
+// counted returns the resources of hard that are about the kind.
 func (ev *evaluator) counted(hard corev1.ResourceList) []corev1.ResourceName {
 	var out []corev1.ResourceName
 	for name := range hard {

@@ -49,13 +49,19 @@ type Ledger struct {
 	objects Objects
 	log     *zap.Logger
 
+	// life ends with Run: nothing waits then for what will not come any more.
+	life context.Context
+	end  context.CancelFunc
+
 	mu    sync.Mutex
 	lines map[string]*line // by namespace
 }
 
 // New returns a ledger. What objects give back is booked while Run runs.
 func New(c Config) *Ledger {
-	return &Ledger{store: c.Store, objects: c.Objects, log: c.Log.Named("quota"), lines: map[string]*line{}}
+	l := &Ledger{store: c.Store, objects: c.Objects, log: c.Log.Named("quota"), lines: map[string]*line{}}
+	l.life, l.end = context.WithCancel(context.Background())
+	return l
 }
 
 // Write is a create, or an update, that is about to be committed.
