@@ -71,9 +71,8 @@ func (s *Server) review(ctx context.Context, r *request, obj registry.Object) er
 	case *authorizationv1.SubjectAccessReview:
 		return s.reviewSubject(ctx, r, &o.Spec, &o.Status)
 	case *authorizationv1.LocalSubjectAccessReview:
-		if ra := o.Spec.ResourceAttributes; ra == nil || ra.Namespace != r.namespace {
-			bad := field.Invalid(field.NewPath("spec", "resourceAttributes", "namespace"), o.Spec.ResourceAttributes, "must match metadata.namespace")
-			return r.invalid(field.ErrorList{bad})
+		if err := r.checkLocal(&o.Spec); err != nil {
+			return err
 		}
 		return s.reviewSubject(ctx, r, &o.Spec, &o.Status)
 	case *authorizationv1.SelfSubjectRulesReview:
@@ -84,6 +83,18 @@ func (s *Server) review(ctx context.Context, r *request, obj registry.Object) er
 		return nil
 	}
 	return apierrors.NewMethodNotSupported(r.groupResource(), "create")
+}
+
+// checkLocal refuses a review of a namespace that asks about something elsewhere.
+func (r *request) checkLocal(spec *authorizationv1.SubjectAccessReviewSpec) error {
+	var errs field.ErrorList
+	if ra := spec.ResourceAttributes; ra != nil && ra.Namespace != r.namespace {
+		errs = append(errs, field.Invalid(field.NewPath("spec", "resourceAttributes", "namespace"), ra.Namespace, "must match metadata.namespace"))
+	}
+	if path := spec.NonResourceAttributes; path != nil {
+		errs = append(errs, field.Invalid(field.NewPath("spec", "nonResourceAttributes"), path, "disallowed on this kind of request"))
+	}
+	return r.invalid(errs)
 }
 
 func (s *Server) reviewToken(ctx context.Context, o *authenticationv1.TokenReview) error {

@@ -52,6 +52,17 @@ func TestAccessReviewsTakeSelectors(t *testing.T) {
 	}
 }
 
+func TestALocalReviewIsAboutItsNamespace(t *testing.T) {
+	w := newWorld(t)
+	review := func(namespace string) error {
+		return w.Create(w.ctx, &authorizationv1.LocalSubjectAccessReview{ObjectMeta: metav1.ObjectMeta{Namespace: "default"}, Spec: authorizationv1.SubjectAccessReviewSpec{
+			User: "jane", ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "get", Resource: "pods", Namespace: namespace},
+		}})
+	}
+	require.NoError(t, review("default"))
+	require.ErrorContains(t, review("other"), `spec.resourceAttributes.namespace: Invalid value: "other": must match metadata.namespace`)
+}
+
 func TestReviewsSayWhatGrantsARight(t *testing.T) {
 	w := newWorld(t)
 	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{

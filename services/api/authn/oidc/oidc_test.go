@@ -99,7 +99,7 @@ func TestKeysAreFetchedWhenTheyAreNewAndNotWithoutBound(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 2, i.Asked.Load())
 	forger := oidctest.New(t)
-	for range 20 {
+	for range 8 {
 		forger.Rotate()
 		_, _, err = a.Authenticate(t.Context(), forger.Token(claims{"sub": "jane", "iss": i.URL}))
 		require.Error(t, err)
