@@ -7,7 +7,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"karve.dev/karve/services/api/registry/check"
@@ -38,7 +37,12 @@ func mutatingWebhookConfiguration() *Kind {
 			names := map[string]bool{}
 			for i := range c.Webhooks {
 				w := &c.Webhooks[i]
-				validateHook(&e, field.NewPath("webhooks").Index(i), w.Name, w.ClientConfig, w.SideEffects, w.AdmissionReviewVersions, w.TimeoutSeconds, names)
+				p := field.NewPath("webhooks").Index(i)
+				validateHook(&e, p, w.Name, w.ClientConfig, w.SideEffects, w.AdmissionReviewVersions, w.TimeoutSeconds, names)
+				validateHookMatch(&e, p, w.Rules, w.FailurePolicy, w.MatchPolicy, w.NamespaceSelector, w.ObjectSelector, w.MatchConditions)
+				if r := w.ReinvocationPolicy; r != nil {
+					check.Among(&e, p.Child("reinvocationPolicy"), *r, admissionv1.IfNeededReinvocationPolicy, admissionv1.NeverReinvocationPolicy)
+				}
 			}
 			return e.List()
 		},
@@ -68,7 +72,9 @@ func validatingWebhookConfiguration() *Kind {
 			names := map[string]bool{}
 			for i := range c.Webhooks {
 				w := &c.Webhooks[i]
-				validateHook(&e, field.NewPath("webhooks").Index(i), w.Name, w.ClientConfig, w.SideEffects, w.AdmissionReviewVersions, w.TimeoutSeconds, names)
+				p := field.NewPath("webhooks").Index(i)
+				validateHook(&e, p, w.Name, w.ClientConfig, w.SideEffects, w.AdmissionReviewVersions, w.TimeoutSeconds, names)
+				validateHookMatch(&e, p, w.Rules, w.FailurePolicy, w.MatchPolicy, w.NamespaceSelector, w.ObjectSelector, w.MatchConditions)
 			}
 			return e.List()
 		},
@@ -91,33 +97,5 @@ func defaultHook(policy **admissionv1.FailurePolicyType, match **admissionv1.Mat
 	}
 	for i := range rules {
 		point(&rules[i].Scope, admissionv1.AllScopes)
-	}
-}
-
-func validateHook(e *check.Errors, p *field.Path, name string, client admissionv1.WebhookClientConfig, effects *admissionv1.SideEffectClass,
-	versions []string, timeout *int32, names map[string]bool) {
-	const longest = 30
-	e.Add(validation.IsFullyQualifiedName(p.Child("name"), name)...)
-	if names[name] {
-		e.Duplicate(p.Child("name"), name)
-	}
-	names[name] = true
-	if (client.URL == nil) == (client.Service == nil) {
-		e.Required(p.Child("clientConfig"), "exactly one of url or service is required")
-	}
-	if s := client.Service; s != nil {
-		e.NotEmpty(p.Child("clientConfig", "service", "name"), s.Name)
-		e.NotEmpty(p.Child("clientConfig", "service", "namespace"), s.Namespace)
-	}
-	if effects == nil {
-		e.Required(p.Child("sideEffects"), "must specify one of None, NoneOnDryRun")
-	} else {
-		check.Among(e, p.Child("sideEffects"), *effects, admissionv1.SideEffectClassNone, admissionv1.SideEffectClassNoneOnDryRun)
-	}
-	if len(versions) == 0 {
-		e.Required(p.Child("admissionReviewVersions"), "must specify one of v1, v1beta1")
-	}
-	if t := timeout; t != nil && (*t < 1 || *t > longest) {
-		e.Invalid(p.Child("timeoutSeconds"), *t, "the timeout value must be between 1 and 30 seconds")
 	}
 }

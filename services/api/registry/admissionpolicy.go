@@ -25,15 +25,14 @@ func validatingAdmissionPolicy() *Kind {
 		Validate: func(p *admissionv1.ValidatingAdmissionPolicy) field.ErrorList {
 			var e check.Errors
 			s := field.NewPath("spec")
-			if p.Spec.MatchConstraints == nil {
-				e.Required(s.Child("matchConstraints"), "")
-			}
+			validateAdmissionPolicy(&e, s, p.Spec.FailurePolicy, p.Spec.ParamKind, p.Spec.MatchConstraints, p.Spec.Variables, p.Spec.MatchConditions)
 			if len(p.Spec.Validations) == 0 && len(p.Spec.AuditAnnotations) == 0 {
 				e.Required(s.Child("validations"), "validations or auditAnnotations must contain at least one item")
 			}
 			for i, v := range p.Spec.Validations {
-				e.NotEmpty(s.Child("validations").Index(i).Child("expression"), v.Expression)
+				validateValidation(&e, s.Child("validations").Index(i), &v)
 			}
+			validateAuditAnnotations(&e, s.Child("auditAnnotations"), p.Name, p.Spec.AuditAnnotations)
 			return e.List()
 		},
 		Columns: columns("Name|Validations#|ParamKind|Age"),
@@ -55,9 +54,7 @@ func mutatingAdmissionPolicy() *Kind {
 		Validate: func(p *admissionv1.MutatingAdmissionPolicy) field.ErrorList {
 			var e check.Errors
 			s := field.NewPath("spec")
-			if p.Spec.MatchConstraints == nil {
-				e.Required(s.Child("matchConstraints"), "")
-			}
+			validateAdmissionPolicy(&e, s, p.Spec.FailurePolicy, p.Spec.ParamKind, p.Spec.MatchConstraints, p.Spec.Variables, p.Spec.MatchConditions)
 			if len(p.Spec.Mutations) == 0 {
 				e.Required(s.Child("mutations"), "mutations must contain at least one item")
 			}
@@ -116,6 +113,8 @@ func validatingAdmissionPolicyBinding() *Kind {
 			for i, a := range b.Spec.ValidationActions {
 				check.Among(&e, p.Child("validationActions").Index(i), a, admissionv1.Audit, admissionv1.Deny, admissionv1.Warn)
 			}
+			validateValidationActions(&e, p.Child("validationActions"), b.Spec.ValidationActions)
+			validatePolicyBinding(&e, p, b.Spec.ParamRef, b.Spec.MatchResources)
 			return e.List()
 		},
 		Columns: columns("Name|PolicyName|ParamRef|Age"),
@@ -136,7 +135,9 @@ func mutatingAdmissionPolicyBinding() *Kind {
 		Default: func(b *admissionv1.MutatingAdmissionPolicyBinding) { defaultMatch(b.Spec.MatchResources) },
 		Validate: func(b *admissionv1.MutatingAdmissionPolicyBinding) field.ErrorList {
 			var e check.Errors
-			e.NotEmpty(field.NewPath("spec", "policyName"), b.Spec.PolicyName)
+			p := field.NewPath("spec")
+			e.NotEmpty(p.Child("policyName"), b.Spec.PolicyName)
+			validatePolicyBinding(&e, p, b.Spec.ParamRef, b.Spec.MatchResources)
 			return e.List()
 		},
 		Columns: columns("Name|PolicyName|ParamRef|Age"),

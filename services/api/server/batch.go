@@ -104,7 +104,13 @@ func (b *batched) plan(ctx context.Context, s *Server, fresh bool) bool {
 		return true
 	}
 	// Neither a refusal nor "nothing changes" is certain of an object that may not be the newest.
-	return cached && b.plan(ctx, s, true)
+	if !cached {
+		return false
+	}
+	if newest, err := s.fetch(ctx, b.request); err == nil && newest.revision == it.revision {
+		return false
+	}
+	return b.plan(ctx, s, true)
 }
 
 // outcome lets the change decide about the object; no ops mean that nothing changes.
