@@ -16,16 +16,52 @@ type Direct interface {
 	// Run calls a method with its request and returns when the method has ended, with its error. OnHeader, which may be
 	// nil, and onMessage are called one at a time by whichever goroutine of the server sends; an error of onMessage is
 	// what the server's Send returns. The request and the messages are handed over by reference: nobody changes them.
-	Run(ctx context.Context, method string, req any, onHeader func(metadata.MD), onMessage func(any) error) error
+	//
+	// With wake, a method that can returns at once and leaves a source, which the caller asks for messages from then on:
+	// such streams cost no goroutine at all. Wake is called, with the server's locks held, whenever the source may have
+	// something. The caller closes the source, and lets ctx live as long.
+	Run(ctx context.Context, method string, req any, onHeader func(metadata.MD), onMessage func(any) error, wake func()) (Source, error)
+}
+
+// Source is what is left of a call to a server-streaming method whose handler has returned.
+type Source interface {
+	// Poll returns the next message, nil when there is none now, and io.EOF when the call has ended. Behind tells that there
+	// may be another already. What a message holds is good until the next Poll.
+	Poll() (m any, behind bool, err error)
+	// Close ends the call.
+	Close()
+}
+
+// Pulled is a call that may leave a source, as its handler sees it.
+type Pulled struct {
+	// Wake tells that the source may have something.
+	Wake func()
+	left Source
+}
+
+// Leave makes a source answer for the handler, which returns nil and has sent its headers.
+func (p *Pulled) Leave(s Source) { p.left = s }
+
+type pulledKey struct{}
+
+// PulledCall returns the call whose handler has this context if it may leave a source, or nil.
+func PulledCall(ctx context.Context) *Pulled {
+	p, _ := ctx.Value(pulledKey{}).(*Pulled)
+	return p
 }
 
 var _ Direct = (*inprocConn)(nil)
 
 // Run implements Direct.
-func (c *inprocConn) Run(ctx context.Context, method string, req any, onHeader func(metadata.MD), onMessage func(any) error) error {
+func (c *inprocConn) Run(ctx context.Context, method string, req any, onHeader func(metadata.MD), onMessage func(any) error, wake func()) (Source, error) {
 	svc, name, err := c.lookup(method)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	ctx = c.context(ctx)
+	call := &Pulled{Wake: wake}
+	if wake != nil {
+		ctx = context.WithValue(ctx, pulledKey{}, call)
 	}
 	for i := range svc.desc.Streams {
 		d := &svc.desc.Streams[i]
@@ -33,10 +69,11 @@ func (c *inprocConn) Run(ctx context.Context, method string, req any, onHeader f
 			continue
 		}
 		info := &grpc.StreamServerInfo{FullMethod: method, IsServerStream: true}
-		ss := &directStream{ctx: c.context(ctx), req: req, onHeader: onHeader, onMessage: onMessage}
-		return toStatus(c.server.runStream(svc, d, info, ss))
+		ss := &directStream{ctx: ctx, req: req, onHeader: onHeader, onMessage: onMessage}
+		err := c.server.runStream(svc, d, info, ss)
+		return call.left, toStatus(err)
 	}
-	return status.Errorf(codes.Unimplemented, "unknown server-streaming method %q", method)
+	return nil, status.Errorf(codes.Unimplemented, "unknown server-streaming method %q", method)
 }
 
 // directStream is the server's end of a direct call.

@@ -19,6 +19,7 @@ import (
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	"karve.dev/karve/internal/transport"
+	"karve.dev/karve/services/gateway/h2"
 	"karve.dev/karve/services/gateway/media"
 )
 
@@ -60,14 +61,26 @@ func (g *Gateway) serveWatch(w *response, c *call) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, timeout)
-	defer cancel()
-	defer context.AfterFunc(g.drained, cancel)()
+	undrain := context.AfterFunc(g.drained, cancel)
+	end := func() { undrain(); cancel() }
 	s := &watch{w: w, call: c, format: c.accepted.Type}
-	if direct, ok := g.cfg.API.(transport.Direct); ok {
-		err = direct.Run(ctx, apiv1.ResourceService_Watch_FullMethodName, req, s.accept, s.receive)
-	} else {
-		err = s.follow(ctx, g.resources, req)
+	direct, ok := g.cfg.API.(transport.Direct)
+	if !ok {
+		defer end()
+		g.endWatch(ctx, s, s.follow(ctx, g.resources, req))
+		return
 	}
+	var wake func()
+	later, ok := w.ResponseWriter.(h2.Detacher)
+	if ok {
+		wake = later.Wake
+	}
+	source, err := direct.Run(ctx, apiv1.ResourceService_Watch_FullMethodName, req, s.accept, s.receive, wake)
+	if source != nil && err == nil {
+		later.Detach(&pulled{ctx: ctx, source: source, format: s.format, end: end})
+		return
+	}
+	defer end()
 	g.endWatch(ctx, s, err)
 }
 
@@ -156,7 +169,7 @@ func (s *watch) write(events []*apiv1.WatchEvent) error {
 	out := (*buf)[:0]
 	for _, ev := range events {
 		var err error
-		if out, err = s.append(out, ev); err != nil {
+		if out, err = appendEvent(out, s.format, ev); err != nil {
 			return err
 		}
 		if len(out) >= maxEvents {
@@ -176,18 +189,18 @@ func (s *watch) write(events []*apiv1.WatchEvent) error {
 	return err
 }
 
-// append frames one event around the object's bytes as the API service encoded them.
-func (s *watch) append(out []byte, ev *apiv1.WatchEvent) ([]byte, error) {
+// appendEvent frames one event around the object's bytes as the API service encoded them.
+func appendEvent(out []byte, format media.Type, ev *apiv1.WatchEvent) ([]byte, error) {
 	obj := ev.GetObject()
 	data := obj.GetData()
 	protobuf := obj.GetEncoding() == apiv1.Encoding_ENCODING_PROTOBUF
-	if protobuf != (s.format == media.Protobuf) {
-		return nil, fmt.Errorf("event of %s in encoding %s on a watch of %s", obj.GetKind(), obj.GetEncoding(), s.format)
+	if protobuf != (format == media.Protobuf) {
+		return nil, fmt.Errorf("event of %s in encoding %s on a watch of %s", obj.GetKind(), obj.GetEncoding(), format)
 	}
 	if n := len(data); !protobuf && n > 0 && data[n-1] == '\n' {
 		data = data[:n-1]
 	}
-	return media.AppendEvent(out, s.format, ev.GetType(), obj, data), nil
+	return media.AppendEvent(out, format, ev.GetType(), obj, data), nil
 }
 
 // endWatch ends a watch. A refusal that comes before anything was sent becomes the HTTP status. Later a Status of the
@@ -202,18 +215,29 @@ func (g *Gateway) endWatch(ctx context.Context, s *watch, err error) {
 		return
 	}
 	s.start()
-	if code := status.Code(err); over || code == codes.Unavailable || code == codes.Canceled {
+	if over {
 		return
+	}
+	if last := lastEvent(s.format, err); last != nil {
+		_ = s.write([]*apiv1.WatchEvent{last})
+	}
+}
+
+// lastEvent is the event that tells a client why its watch ends; nil when that is nothing to tell.
+func lastEvent(format media.Type, err error) *apiv1.WatchEvent {
+	if code := status.Code(err); err == nil || errors.Is(err, io.EOF) || code == codes.Unavailable || code == codes.Canceled {
+		return nil
 	}
 	st := statusOf(err)
 	ev := &apiv1.WatchEvent{Type: apiv1.WatchEvent_TYPE_ERROR, Object: &apiv1.Object{ApiVersion: "v1", Kind: "Status", Encoding: apiv1.Encoding_ENCODING_JSON}}
-	if s.format == media.Protobuf {
+	if format == media.Protobuf {
 		ev.Object.Encoding = apiv1.Encoding_ENCODING_PROTOBUF
 		ev.Object.Data, err = st.Marshal()
 	} else {
 		ev.Object.Data, err = json.Marshal(&st)
 	}
-	if err == nil {
-		_ = s.write([]*apiv1.WatchEvent{ev})
+	if err != nil {
+		return nil
 	}
+	return ev
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	"google.golang.org/grpc"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/internal/transport"
 	"karve.dev/karve/services/api/codec"
 	"karve.dev/karve/services/api/watch"
 )
@@ -32,18 +34,30 @@ func (s *Server) Watch(req *apiv1.WatchRequest, stream grpc.ServerStreamingServe
 		return err
 	}
 	opts.Namespace, opts.Predicate = r.namespace, predicate
+	call := transport.PulledCall(ctx)
+	if call != nil {
+		opts.Notify = call.Wake
+	}
 	ctx, cancel := r.untilReplaced(ctx)
-	defer cancel()
 	e := &eventEncoder{served: r.served, as: req.GetAs()}
 	w, err := r.collection.Watch(ctx, opts)
 	if err != nil {
+		cancel()
 		return e.fail(stream, s.cacheErrorAt(err, opts.Since))
 	}
-	defer w.Stop()
+	told := &telling{s: s, ctx: ctx, cancel: cancel, w: w, e: e}
 	if err := stream.SendHeader(e.header()); err != nil {
+		told.Close()
 		return err
 	}
-	return s.pump(ctx, w, e, stream)
+	if call != nil {
+		unhook := context.AfterFunc(ctx, call.Wake)
+		told.cancel = func() { unhook(); cancel() }
+		call.Leave(told)
+		return nil
+	}
+	defer told.Close()
+	return told.pump(stream)
 }
 
 // header tells the client that its watch is accepted, however long nothing happens, and how its events are encoded.
@@ -54,27 +68,87 @@ func (e *eventEncoder) header() metadata.MD {
 	return metadata.MD{"encoding": {"protobuf"}}
 }
 
-func (s *Server) pump(ctx context.Context, w *watch.Watcher, e *eventEncoder, stream grpc.ServerStreamingServer[apiv1.WatchResponse]) error {
-	for {
-		events, err := w.Next(ctx)
-		switch {
-		case err == nil:
-		case ctx.Err() != nil, errors.Is(err, watch.ErrClosed), errors.Is(err, watch.ErrSlow):
-			// The client resumes from the last event that it got.
-			return nil
-		default:
-			return e.fail(stream, s.cacheError(err))
-		}
-		res := &apiv1.WatchResponse{Events: make([]*apiv1.WatchEvent, len(events))}
-		for i := range events {
-			if res.Events[i], err = e.encode(&events[i]); err != nil {
-				return err
-			}
+// telling is a watch that is under way.
+type telling struct {
+	s      *Server
+	ctx    context.Context
+	cancel context.CancelFunc
+	w      *watch.Watcher
+	e      *eventEncoder
+	res    apiv1.WatchResponse
+	over   bool
+}
+
+var _ transport.Source = (*telling)(nil)
+
+// pump sends until the watch ends.
+func (t *telling) pump(stream grpc.ServerStreamingServer[apiv1.WatchResponse]) error {
+	for !t.over {
+		events, err := t.w.Next(t.ctx)
+		res, err := t.answer(events, err, &apiv1.WatchResponse{})
+		if res == nil {
+			return err
 		}
 		if err := stream.Send(res); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// Poll implements transport.Source.
+func (t *telling) Poll() (m any, behind bool, err error) {
+	if t.over || t.ctx.Err() != nil {
+		return nil, false, io.EOF
+	}
+	events, behind, err := t.w.Poll()
+	if err == nil && len(events) == 0 {
+		return nil, false, nil
+	}
+	t.res.Events = t.res.Events[:0]
+	res, err := t.answer(events, err, &t.res)
+	if res == nil {
+		if err == nil {
+			err = io.EOF
+		}
+		return nil, false, err
+	}
+	return res, behind || t.over, nil
+}
+
+// Close implements transport.Source.
+func (t *telling) Close() {
+	t.w.Stop()
+	t.cancel()
+}
+
+// answer makes what the client is told of the next events, or of what ended the watch; nil: nothing, the watch is over.
+func (t *telling) answer(events []watch.Event, err error, res *apiv1.WatchResponse) (*apiv1.WatchResponse, error) {
+	switch {
+	case err == nil:
+	case t.ctx.Err() != nil, errors.Is(err, watch.ErrClosed), errors.Is(err, watch.ErrSlow):
+		// The client resumes from the last event that it got.
+		return nil, nil
+	default:
+		t.over = true
+		last, err := t.e.failure(t.s.cacheError(err))
+		if err != nil {
+			return nil, err
+		}
+		res.Events = append(res.Events, last)
+		return res, nil
+	}
+	if res.Events == nil {
+		res.Events = make([]*apiv1.WatchEvent, 0, len(events))
+	}
+	for i := range events {
+		ev, err := t.e.encode(&events[i])
+		if err != nil {
+			return nil, err
+		}
+		res.Events = append(res.Events, ev)
+	}
+	return res, nil
 }
 
 // watchOptions works out where a watch begins, from its resourceVersion and sendInitialEvents.
@@ -206,14 +280,23 @@ func (e *eventEncoder) bookmark(ev *watch.Event) (*apiv1.Object, error) {
 
 // fail ends a stream with an ERROR event.
 func (e *eventEncoder) fail(stream grpc.ServerStreamingServer[apiv1.WatchResponse], err error) error {
-	var refusal apierrors.APIStatus
-	if !errors.As(err, &refusal) {
+	last, err := e.failure(err)
+	if err != nil {
 		return err
 	}
-	status := refusal.Status()
-	env, encodeErr := encodeObject(gvkStatus, &status, &apiv1.Representation{Encoding: e.encoding(e.as)})
-	if encodeErr != nil {
-		return encodeErr
+	return stream.Send(&apiv1.WatchResponse{Events: []*apiv1.WatchEvent{last}})
+}
+
+// failure is the ERROR event of an error that has a Status; others are returned.
+func (e *eventEncoder) failure(err error) (*apiv1.WatchEvent, error) {
+	var refusal apierrors.APIStatus
+	if !errors.As(err, &refusal) {
+		return nil, err
 	}
-	return stream.Send(&apiv1.WatchResponse{Events: []*apiv1.WatchEvent{{Type: apiv1.WatchEvent_TYPE_ERROR, Object: env}}})
+	status := refusal.Status()
+	env, err := encodeObject(gvkStatus, &status, &apiv1.Representation{Encoding: e.encoding(e.as)})
+	if err != nil {
+		return nil, err
+	}
+	return &apiv1.WatchEvent{Type: apiv1.WatchEvent_TYPE_ERROR, Object: env}, nil
 }

@@ -29,6 +29,7 @@ func (w *Watcher) takeInitial() ([]Event, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
+	w.behind = true
 	events := w.events[:0]
 	for _, e := range w.c.nextInitial(in, w.opts) {
 		events = append(events, Event{Type: Added, Entry: e, Revision: e.Revision})

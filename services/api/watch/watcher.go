@@ -21,6 +21,9 @@ type WatchOptions struct {
 	InitialEnd bool
 	// Bookmarks asks for a Bookmark about every Config.BookmarkEvery.
 	Bookmarks bool
+	// Notify, when set, is called when Poll may have something, instead of Next's waking up. It is called with locks held:
+	// it must be quick and must not call the watcher.
+	Notify func()
 }
 
 // batchSize is how many events Next returns at most.
@@ -41,6 +44,8 @@ type Watcher struct {
 
 	initial *initial
 	events  []Event
+	// behind is set when there is more to look at than was taken last.
+	behind bool
 	// bookmarks fires when the next bookmark is due; nil when none are wanted.
 	bookmarks *time.Timer
 	due       atomic.Bool
@@ -108,24 +113,32 @@ func (c *Collection) termOf(opts WatchOptions) term {
 // ctx's error; the watch is over then.
 func (w *Watcher) Next(ctx context.Context) ([]Event, error) {
 	for {
-		events, caughtUp, err := w.take()
-		if err != nil {
-			if w.stop(err) && errors.Is(err, ErrSlow) {
-				w.c.cache.stats.cut.Add(1)
-			}
-			return nil, err
-		}
-		if len(events) > 0 {
-			return events, nil
-		}
-		if !caughtUp {
-			continue
+		events, _, err := w.Poll()
+		if err != nil || len(events) > 0 {
+			return events, err
 		}
 		select {
 		case <-w.wake:
 		case <-ctx.Done():
 			w.stop(ctx.Err())
 			return nil, ctx.Err()
+		}
+	}
+}
+
+// Poll is Next for who does not wait: without events there are none now, and Notify will be called when there may be.
+// Behind tells that there may be more already. Its errors are those of Next.
+func (w *Watcher) Poll() (events []Event, behind bool, err error) {
+	for {
+		events, caughtUp, err := w.take()
+		if err != nil {
+			if w.stop(err) && errors.Is(err, ErrSlow) {
+				w.c.cache.stats.cut.Add(1)
+			}
+			return nil, false, err
+		}
+		if len(events) > 0 || caughtUp {
+			return events, w.behind, nil
 		}
 	}
 }
@@ -156,6 +169,10 @@ func (w *Watcher) end(err error) {
 
 // signal makes Next look again.
 func (w *Watcher) signal() {
+	if w.opts.Notify != nil {
+		w.opts.Notify()
+		return
+	}
 	select {
 	case w.wake <- struct{}{}:
 	default:
@@ -217,6 +234,7 @@ func (w *Watcher) look(found *batch) (revision int64, caughtUp bool, err error) 
 		w.next++
 	}
 	w.idle = w.next == h.next
+	w.behind = !w.idle
 	return w.c.revision(), len(found.changes) == 0, nil
 }
 

@@ -175,11 +175,20 @@ func (c *conn) readFrame() error {
 func (c *conn) control(out []byte) {
 	c.out = out
 	if c.controls++; c.controls > maxControl {
-		c.over = true
-		_ = c.net.Close()
+		c.cut()
 		return
 	}
 	c.kick()
+}
+
+// cut ends the connection without a word. c.mu is held.
+func (c *conn) cut() {
+	c.over = true
+	below := c.net
+	if t, ok := c.net.(*tls.Conn); ok {
+		below = t.NetConn() // its own farewell might have to wait
+	}
+	_ = below.Close()
 }
 
 // blame tells the client what it did wrong before the connection ends.
@@ -234,8 +243,7 @@ func (c *conn) check() {
 		c.retired = true
 		c.control(appendGoAway(c.buffer(), c.last, http2.ErrCodeNo))
 	case heard.Before(c.pinged) && now.Sub(c.pinged) > c.server.PingTimeout:
-		c.over = true
-		_ = c.net.Close()
+		c.cut()
 		return
 	case now.Sub(heard) > c.server.PingAfter && !heard.Before(c.pinged):
 		c.pinged = now

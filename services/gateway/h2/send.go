@@ -82,9 +82,9 @@ func (c *conn) send() {
 		}
 		if err := c.transmit(buf); err != nil {
 			c.mu.Lock()
-			c.over, c.sending = true, false
-			c.mu.Unlock()
-			_ = c.net.Close()
+			defer c.mu.Unlock()
+			c.sending = false
+			c.cut()
 			return
 		}
 	}
@@ -192,6 +192,7 @@ func (c *conn) ask(st *stream, buf []byte) []byte {
 		c.finished(st)
 	case n == 0:
 		c.await(st)
+		c.roomFor(st) // there may be some by now
 	case state == More:
 		c.queue(st)
 	}
