@@ -82,7 +82,12 @@ func tooFarApart(t corev1.LimitType, name corev1.ResourceName, most resource.Qua
 	case !a.hasLimit || a.limit.IsZero():
 		return fmt.Errorf("%s max limit to request ratio per %s is %s, but no limit is specified or limit is 0", name, t, most.String())
 	}
-	if ratio := a.limit.AsApproximateFloat64() / a.request.AsApproximateFloat64(); ratio > most.AsApproximateFloat64() {
+	// In whole thousandths where they are not too many, so that 1100m is exactly eleven times 100m.
+	limit, request := a.limit.Value(), a.request.Value()
+	if max(limit, request) <= resource.MaxMilliValue {
+		limit, request = a.limit.MilliValue(), a.request.MilliValue()
+	}
+	if ratio := float64(limit) / float64(request); ratio*1000 > float64(most.MilliValue()) {
 		return fmt.Errorf("%s max limit to request ratio per %s is %s, but provided ratio is %f", name, t, most.String(), ratio)
 	}
 	return nil

@@ -80,6 +80,7 @@ func TestLimitRangesRefuseInKubernetesWords(t *testing.T) {
 		require.EqualError(t, err, `pods "p" is forbidden: `+c.want)
 	}
 	require.NoError(t, cl.Create(ctx, newPod("p", using(amounts("cpu", "500m"), fits))))
+	require.NoError(t, cl.Create(ctx, newPod("exactly", using(amounts("cpu", "175m"), amounts("cpu", "700m", "memory", "64Mi")))))
 	require.EqualError(t, cl.Create(ctx, newClaim("small", "1Mi")),
 		`persistentvolumeclaims "small" is forbidden: minimum storage usage per PersistentVolumeClaim is 1Gi, but request is 1Mi`)
 	require.EqualError(t, cl.Create(ctx, newClaim("large", "3Gi")),
