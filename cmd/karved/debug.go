@@ -6,11 +6,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"karve.dev/karve/internal/process"
+	"karve.dev/karve/internal/reconcile"
 )
 
-// allMetrics are the process's own and those of libraries that know one registry only, etcd's among them.
+// allMetrics are the process's own, those of the controllers that run in it, and those of libraries that know one registry
+// only, etcd's among them.
 func allMetrics(own prometheus.Gatherer) prometheus.Gatherer {
-	return prometheus.Gatherers{own, prometheus.DefaultGatherer}
+	queues := prometheus.NewRegistry()
+	queues.MustRegister(reconcile.Collector{})
+	return prometheus.Gatherers{own, queues, prometheus.DefaultGatherer}
 }
 
 // debugComponent shows health, metrics and profiles on a socket that only the daemon's own user can open.

@@ -29,6 +29,7 @@ type Controller struct {
 	run     Reconciler
 	log     *zap.Logger
 	queue   workqueue.TypedRateLimitingInterface[informer.Key]
+	figures figures
 
 	mu sync.Mutex
 	// started is when each key's last reconcile began, for EnqueueSoon; entries older than any gap are swept.
@@ -51,7 +52,8 @@ func New(name string, workers int, r Reconciler, log *zap.Logger) *Controller {
 	limiter := jitter{workqueue.NewTypedItemExponentialFailureRateLimiter[informer.Key](minRetry, maxRetry)}
 	return &Controller{
 		name: name, workers: workers, run: r, log: log.Named(name), started: map[informer.Key]time.Time{},
-		queue: workqueue.NewTypedRateLimitingQueue[informer.Key](limiter),
+		queue:   workqueue.NewTypedRateLimitingQueue[informer.Key](limiter),
+		figures: figures{added: map[informer.Key]time.Time{}},
 	}
 }
 
@@ -67,7 +69,10 @@ func (j jitter) When(key informer.Key) time.Duration {
 }
 
 // Enqueue asks for key to be reconciled; a key that is waiting is not added twice.
-func (c *Controller) Enqueue(key informer.Key) { c.queue.Add(key) }
+func (c *Controller) Enqueue(key informer.Key) {
+	c.figures.add(key)
+	c.queue.Add(key)
+}
 
 // EnqueueAfter asks for key to be reconciled after d.
 func (c *Controller) EnqueueAfter(key informer.Key, d time.Duration) { c.queue.AddAfter(key, d) }
@@ -83,6 +88,7 @@ func (c *Controller) EnqueueSoon(key informer.Key, gap time.Duration) {
 
 // Run works until ctx ends; it returns when every worker has. What is still queued then is left.
 func (c *Controller) Run(ctx context.Context) error {
+	defer c.show()()
 	var g errgroup.Group
 	for range c.workers {
 		g.Go(func() error {
@@ -105,8 +111,10 @@ func (c *Controller) next(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return true
 	}
-	c.begin(key)
+	began := c.begin(key)
+	c.figures.begin(key)
 	after, err := c.guarded(ctx, key)
+	c.figures.end(time.Since(began), err != nil && ctx.Err() == nil)
 	switch {
 	case err == nil:
 		c.queue.Forget(key)
@@ -137,13 +145,13 @@ func (c *Controller) guarded(ctx context.Context, key informer.Key) (after time.
 	return c.run(ctx, key)
 }
 
-func (c *Controller) begin(key informer.Key) {
+func (c *Controller) begin(key informer.Key) (now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
+	now = time.Now()
 	c.started[key] = now
 	if now.Sub(c.swept) < maxGap {
-		return
+		return now
 	}
 	c.swept = now
 	for k, at := range c.started {
@@ -151,4 +159,5 @@ func (c *Controller) begin(key informer.Key) {
 			delete(c.started, k)
 		}
 	}
+	return now
 }
