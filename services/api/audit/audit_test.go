@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 
+	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/services/api"
@@ -203,6 +204,24 @@ func TestAWatchIsRecordedWhenItEnds(t *testing.T) {
 	both := w.events(2, is)
 	require.Equal(t, auditv1.Stage("ResponseComplete"), both[1].Stage)
 	require.True(t, slices.IsSortedFunc(both, func(a, b auditv1.Event) int { return a.StageTimestamp.Compare(b.StageTimestamp.Time) }))
+}
+
+func TestStreamsOfNodesAreRecordedByTheirMethod(t *testing.T) {
+	w := start(t)
+	node := identity.User{Name: "system:node:n", Groups: []string{identity.GroupNodes}}
+	require.NoError(t, w.api.Client(node).Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stream, err := nodev1.NewAssignmentServiceClient(w.api.Conn(node)).Stream(ctx)
+	require.NoError(t, err)
+	require.NoError(t, stream.Send(&nodev1.StreamRequest{Message: &nodev1.StreamRequest_Hello{Hello: &nodev1.Hello{Node: "n", Scope: nodev1.Scope_SCOPE_PODS}}}))
+	_, err = stream.Recv()
+	require.NoError(t, err)
+	got := w.events(1, func(e auditv1.Event) bool { return e.RequestURI == nodev1.AssignmentService_Stream_FullMethodName })[0]
+	require.Equal(t, auditv1.Stage("ResponseStarted"), got.Stage)
+	require.Equal(t, auditv1.Level("Metadata"), got.Level)
+	require.Equal(t, "system:node:n", got.User.Username)
+	require.Equal(t, "post", got.Verb)
 }
 
 func TestAPolicyThatMakesNoSenseIsRefused(t *testing.T) {

@@ -117,6 +117,12 @@ func (r *Record) asks(attrs authz.Attributes) {
 // silent reports whether the policy wants nothing of this call.
 func (r *Record) silent() bool { return r.ruled && r.rule.Level == auditinternal.LevelNone }
 
+// askAnyhow asks the policy about a call that came to no authorization: one with a credential that is not good, or of a
+// method that checks by itself.
+func (r *Record) askAnyhow() {
+	r.asks(authz.Attributes{User: r.caller, Verb: "post", Path: r.pathOnly()})
+}
+
 // Decided notes what authorization says about the call; the first word on it counts.
 func (r *Record) Decided(allowed bool, reason string) {
 	if r == nil {
@@ -141,6 +147,7 @@ func (r *Record) Started() {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.askAnyhow()
 	if r.started || r.silent() {
 		return
 	}
@@ -157,10 +164,7 @@ func (r *Record) End(req, res any, err error, panicked bool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.ruled {
-		// It came to no authorization: a credential that is not good, or a method that checks by itself.
-		r.asks(authz.Attributes{User: r.caller, Verb: "post", Path: r.pathOnly()})
-	}
+	r.askAnyhow()
 	if r.silent() {
 		return
 	}
