@@ -9,7 +9,7 @@ import (
 	"karve.dev/karve/integration/cluster"
 )
 
-// TestEveryPartAsItsOwnProcess runs the cluster that one process runs otherwise: nine processes over mTLS. Each may be
+// TestEveryPartAsItsOwnProcess runs the cluster that one process runs otherwise: ten processes over mTLS. Each may be
 // killed and started again, and work goes on.
 func TestEveryPartAsItsOwnProcess(t *testing.T) {
 	p := cluster.StartProcesses(t)

@@ -238,3 +238,39 @@ func lacks(text string, words ...string) string {
 	}
 	return ""
 }
+
+// TestNothingStaysMountedAfterACrash deletes a pod while its node's agent is dead.
+func TestNothingStaysMountedAfterACrash(t *testing.T) {
+	p := cluster.StartProcesses(t)
+	p.Apply(strings.Replace(database, "replicas: 2", "replicas: 1", 1))
+	p.Apply(`
+apiVersion: v1
+kind: Pod
+metadata: {name: mounts}
+spec:
+  containers: [{name: app, image: my-app, command: [sleep, "1000000"], volumeMounts: [{name: m, mountPath: /m, subPath: x}]}]
+  volumes: [{name: m, emptyDir: {medium: Memory}}]
+`)
+	p.Kubectl("wait", "pod/mounts", "pod/db-0", "--for=condition=Ready", "--timeout=60s")
+	uid := p.Kubectl("get", "pod", "mounts", "-o", "jsonpath={.metadata.uid}")
+	claimed := p.Kubectl("get", "pod", "db-0", "-o", "jsonpath={.metadata.uid}")
+	p.Kill("node")
+	p.Kubectl("delete", "pod", "mounts", "db-0", "--force", "--grace-period=0")
+	p.StartPart("node")
+	p.Eventually("everything of the pods is gone", func() string {
+		mounts, err := os.ReadFile("/proc/self/mountinfo")
+		require.NoError(t, err)
+		var left []string
+		for _, id := range []string{uid, claimed} {
+			found, err := filepath.Glob(filepath.Join(p.DataDir, "nodes", "*", "pods", id))
+			require.NoError(t, err)
+			if strings.Contains(string(mounts), id) {
+				found = append(found, "mounts")
+			}
+			left = append(left, found...)
+		}
+		return strings.Join(left, " ")
+	})
+	p.Kubectl("wait", "pod/db-0", "--for=condition=Ready", "--timeout=60s")
+	require.Equal(t, 2, strings.Count(p.Kubectl("exec", "db-0", "--", "cat", "/data/log"), "db-0 began\n"), "but for what was claimed")
+}
