@@ -47,9 +47,13 @@ func Root(t testing.TB) string {
 	return ""
 }
 
-// Program returns the path of a built program.
+// Program returns the path of a built program: in bin, or in the folder that $KARVE_BIN names.
 func Program(t testing.TB, name string) string {
-	path := filepath.Join(Root(t), "bin", name)
+	dir := os.Getenv("KARVE_BIN")
+	if dir == "" {
+		dir = filepath.Join(Root(t), "bin")
+	}
+	path := filepath.Join(dir, name)
 	if _, err := os.Stat(path); err != nil {
 		t.Fatalf("%s is missing: run make build first", path)
 	}
@@ -124,6 +128,8 @@ func (c *Cluster) run(program, stdin string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(), "HOME="+c.Home, "KUBECONFIG="+c.Kubeconfig(), "SUDO_USER=")
 	cmd.Stdin = strings.NewReader(stdin)
+	// What a script leaves behind must not hold up the test.
+	cmd.WaitDelay = time.Second
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()

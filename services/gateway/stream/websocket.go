@@ -37,8 +37,10 @@ var webSocketProtocols = []struct {
 	{"base64.channel.k8s.io", false, false},
 	{"v4.channel.k8s.io", true, true},
 	{"v4.base64.channel.k8s.io", false, true},
-	{"v5.channel.k8s.io", true, true},
+	{halfClosing, true, true},
 }
+
+const halfClosing = "v5.channel.k8s.io"
 
 func (s *Server) serveWebSocket(r *Request, o *session, opts *remotecommand.Options) {
 	conn := wsstream.NewConn(channelConfig(opts))
@@ -51,8 +53,11 @@ func (s *Server) serveWebSocket(r *Request, o *session, opts *remotecommand.Opti
 		return
 	}
 	defer func() { _ = conn.Close() }()
-	// An empty message tells the client that it is connected.
-	_, _ = firstWritable(streams, opts).Write(nil)
+	// An empty message tells the client that it is connected. Clients of version 5 need none, and kubectl, which may not be
+	// ready for it yet, would complain of an unknown stream.
+	if protocol != halfClosing {
+		_, _ = firstWritable(streams, opts).Write(nil)
+	}
 
 	var in io.Reader
 	if opts.Stdin {

@@ -1,0 +1,38 @@
+package integration
+
+import "karve.dev/karve/integration/cluster"
+
+var kubectlRuns = []cluster.Step{
+	{Run: "kubectl run c --image=my-app --labels=app=c --port=8080 --expose", Want: "service/c created\npod/c created"},
+	{Run: "kubectl wait --for=condition=Ready pod/c --timeout=60s", Want: "pod/c condition met"},
+	{Run: "kubectl run dry --image=my-app --dry-run=server -o jsonpath='{.metadata.name} {.metadata.resourceVersion} {.spec.dnsPolicy}'", Want: "dry  ClusterFirst"},
+	{Run: "echo input | kubectl run it --rm -i --image=my-app --restart=Never --command -- sh -c 'sleep 0.3; cat; echo done'", Want: `~input\ndone\npod "it" deleted`},
+	{Run: "kubectl run it --rm -i --image=my-app --restart=Never --command -- sh -c 'sleep 0.3; exit 3'", Want: `~pod "it" deleted.*\npod test-run/it terminated \(Error\)\n$`, Fails: true},
+	{Run: "kubectl run bad_name --image=x", Want: `~^The Pod "bad_name" is invalid: \n\* metadata.name: Invalid value: "bad_name": a lowercase RFC 1123 subdomain must`, Fails: true},
+	{Run: "kubectl cp f.txt c:/tmp/g.txt && kubectl exec c -- cat /tmp/g.txt", Want: "hello"},
+	{Run: "kubectl cp c:/tmp/g.txt back.txt >/dev/null 2>&1; cat back.txt", Want: "hello"},
+	{Run: "kubectl cp dir c:/tmp/dir && kubectl exec c -- cat /tmp/dir/a /tmp/dir/sub/b", Want: "12"},
+	{Run: "kubectl exec c -- sh -c 'exit 7'", Want: "command terminated with exit code 7", Fails: true},
+	{Run: "echo hi | kubectl exec -i c -- cat", Want: "hi"},
+	{Run: "kubectl exec nothing -- ls", Want: `Error from server (NotFound): pods "nothing" not found`, Fails: true},
+	{Run: "kubectl exec c -c nothing -- ls", Want: "Error from server (BadRequest): container nothing is not valid for pod c", Fails: true},
+	{Run: "kubectl exec svc/c -- echo hi", Want: "hi"},
+	{Run: "kubectl logs c", Want: `~my-app version 1 listens on :8080\n$`},
+	{Run: "kubectl logs svc/c --tail=1 --timestamps", Want: `~^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d.\d+Z .*listens`},
+	{Run: "kubectl logs -l app=c --prefix", Want: `~^\[pod/c/c\] .*listens`},
+	{Run: "kubectl logs c -c nothing", Want: "error: container nothing is not valid for pod c", Fails: true},
+	{Run: "kubectl logs c --previous", Want: `Error from server (BadRequest): previous terminated container "c" in pod "c" not found`, Fails: true},
+	{Run: "kubectl debug c --profile=general --image=my-app:v2 -c dbg --target=c -- sleep 1000"},
+	{Run: "for i in $(seq 100); do kubectl exec c -c dbg -- ps 2>/dev/null && break; sleep 0.1; done", Want: `~ /my-app\n.* sleep 1000\n`},
+	{Run: "kubectl debug c --profile=general --copy-to=c2 --set-image='*=my-app:v2' && kubectl wait --for=condition=Ready pod/c2 --timeout=60s", Want: "~pod/c2 condition met\n$"},
+	{Run: "kubectl debug node/$(kubectl get node -o name | head -1 | cut -d/ -f2) --profile=general --image=my-app --quiet -- ls /host/etc/hostname"},
+	{Run: "pod=$(kubectl get pods -o name | grep node-debugger); kubectl wait --for=jsonpath='{.status.phase}'=Succeeded $pod --timeout=60s >/dev/null; kubectl logs $pod", Want: "/host/etc/hostname"},
+	{Run: "kubectl port-forward c :8080 >pf.txt 2>&1 & for i in $(seq 100); do p=$(sed -n 's/Forwarding from 127.0.0.1:\\([0-9]*\\) .*/\\1/p' pf.txt); [ -n \"$p\" ] && break; sleep 0.1; done; wget -qO- http://127.0.0.1:$p; kill $!", Want: "~version 1"},
+	{Run: "kubectl port-forward nothing 8080", Want: `Error from server (NotFound): pods "nothing" not found`, Fails: true},
+	{Run: "kubectl proxy --port=0 >px.txt & for i in $(seq 100); do p=$(sed -n 's/Starting to serve on 127.0.0.1:\\([0-9]*\\)/\\1/p' px.txt); [ -n \"$p\" ] && break; sleep 0.1; done; wget -qO- http://127.0.0.1:$p/api/v1/namespaces/test-run/pods/c; kill $!", Want: `~"kind": "Pod"`},
+	{Run: "kubectl run att --image=my-app --restart=Never --stdin --attach=false --command -- sh -c 'read x; echo got $x' && kubectl wait --for=condition=Ready pod/att --timeout=60s >/dev/null; echo word | kubectl attach -i att", Want: "~got word\n"},
+	{Run: "kubectl wait --for=jsonpath='{.status.phase}'=Running pod/c --timeout=10s", Want: "pod/c condition met"},
+	{Run: "kubectl wait --for=condition=Nothing pod/c --timeout=1s", Want: "error: timed out waiting for the condition on pods/c", Fails: true},
+	{Run: "kubectl delete pod c2 --wait=false >/dev/null; kubectl wait --for=delete pod/c2 --timeout=60s", Want: "pod/c2 condition met"},
+	{Run: "kubectl delete pod c --grace-period=0 --force 2>/dev/null", Want: `~^pod "c" force deleted`},
+}
