@@ -34,6 +34,7 @@ func KeepMemoryLow(ctx context.Context) error {
 		case <-tick.C:
 			if s.due(bytesMade()) {
 				debug.FreeOSMemory()
+				releaseProgram()
 			}
 		case <-ctx.Done():
 			return nil
@@ -41,19 +42,21 @@ func KeepMemoryLow(ctx context.Context) error {
 	}
 }
 
-// settling decides when memory is given back: once after every burst, when it is over.
+// settling decides when memory is given back: after the start, and once after every burst, when it is over.
 type settling struct {
 	made  uint64 // so far, when it last looked
 	given uint64 // the same when memory was last given back
+	began bool   // the start is over
 }
 
 // due takes how many bytes the process has made since it began.
 func (s *settling) due(made uint64) bool {
 	quiet := made-s.made <= quietBytes
 	s.made = made
-	if !quiet || made-s.given < worthBytes {
+	if !quiet || s.began && made-s.given < worthBytes {
 		return false
 	}
+	s.began = true
 	s.given = made
 	return true
 }
