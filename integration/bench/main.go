@@ -18,10 +18,17 @@ func main() {
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "where karved is")
 	flag.DurationVar(&o.idle, "idle", 60*time.Second, "how long to watch the idle cluster")
-	flag.IntVar(&o.creates, "creates", 3000, "pods to create per protocol")
+	flag.IntVar(&o.creates, "creates", 3000, "objects to create per kind and protocol")
+	flag.IntVar(&o.listed, "listed", 10000, "pods to list")
+	flag.IntVar(&o.watchers, "watchers", 200, "watchers to tell of updates")
+	flag.IntVar(&o.updates, "updates", 500, "updates at 50/s to tell them; flat out it is four times that")
+	flag.IntVar(&o.idleWatches, "idle-watches", 10000, "watches without events")
 	flag.IntVar(&o.workers, "workers", 32, "creates at the same time")
 	flag.IntVar(&o.starts, "starts", 20, "pod starts to time")
 	flag.IntVar(&o.pods, "pods", 50, "pods to run for the memory figure")
+	flag.IntVar(&o.probed, "probed", 100, "pods that are probed, for the agent's figures")
+	flag.StringVar(&o.only, "only", "", "measure only this, by the name of its function")
+	flag.StringVar(&o.cluster, "name", "bench", "the cluster's name; no other may have it")
 	flag.StringVar(&o.image, "image", "my-app:latest", "an image on the engine (make example-image)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -33,9 +40,10 @@ func main() {
 }
 
 type options struct {
-	bin, image                     string
-	idle                           time.Duration
-	creates, workers, starts, pods int
+	bin, cluster, image, only              string
+	idle                                   time.Duration
+	creates, workers, starts, pods, probed int
+	listed, watchers, updates, idleWatches int
 }
 
 // table collects what is printed at the end.
@@ -63,8 +71,14 @@ func bench(ctx context.Context, o options) (err error) {
 			err = stopErr
 		}
 	}()
-	for _, measure := range []func(context.Context, options, *running, *table) error{idle, podStarts, manyPods, creates} {
-		if err := measure(ctx, o, c, &t); err != nil {
+	for _, m := range []struct {
+		name    string
+		measure func(context.Context, options, *running, *table) error
+	}{{"idle", idle}, {"podStarts", podStarts}, {"manyPods", manyPods}, {"probedPods", probedPods}, {"requests", requests}, {"watches", watches}, {"idleWatches", idleWatches}, {"afterwards", afterwards}} {
+		if o.only != "" && o.only != m.name {
+			continue
+		}
+		if err := m.measure(ctx, o, c, &t); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -16,9 +18,10 @@ const ticksPerSecond = 100
 
 // sample is what a process has used so far.
 type sample struct {
-	at  time.Time
-	cpu time.Duration
-	rss int64 // bytes
+	at   time.Time
+	cpu  time.Duration
+	rss  int64 // bytes
+	anon int64 // bytes of it that are no file's
 }
 
 func read(pid int) (sample, error) {
@@ -35,7 +38,42 @@ func read(pid int) (sample, error) {
 			return sample{}, fmt.Errorf("read /proc/%d/stat: %w", pid, err)
 		}
 	}
-	return sample{time.Now(), time.Duration(user+system) * time.Second / ticksPerSecond, pages * int64(os.Getpagesize())}, nil
+	anon, err := anonymous(pid)
+	return sample{time.Now(), time.Duration(user+system) * time.Second / ticksPerSecond, pages * int64(os.Getpagesize()), anon}, err
+}
+
+func anonymous(pid int) (int64, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(raw), "RssAnon:")
+	line, _, _ := strings.Cut(rest, "kB")
+	kib, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read /proc/%d/status: %w", pid, err)
+	}
+	return kib << 10, nil
+}
+
+// collect makes the daemon free what it does not use, so that what it does use can be read.
+func (c *running) collect(ctx context.Context) error {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", c.dir.Socket())
+	}
+	own := http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	for range 2 { // what the first frees of pools, the second frees
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://daemon/debug/pprof/heap?gc=1", nil)
+		if err != nil {
+			return err
+		}
+		res, err := own.Do(req)
+		if err != nil {
+			return fmt.Errorf("collect the daemon's garbage: %w", err)
+		}
+		_ = res.Body.Close()
+	}
+	return nil
 }
 
 // revision is the store's: it goes up by one with every write.

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	"karve.dev/karve/internal/cluster"
 	"karve.dev/karve/internal/transport"
 
@@ -35,6 +36,7 @@ type running struct {
 	rest     *rest.Config
 	kube     *kubernetes.Clientset
 	grpc     *grpc.ClientConn
+	api      apiv1.ResourceServiceClient
 }
 
 const startTimeout = 30 * time.Second
@@ -46,7 +48,7 @@ func start(ctx context.Context, o options, t *table) (*running, error) {
 		return nil, err
 	}
 	dir := cluster.Dir(filepath.Join(root, "data"))
-	settings := cluster.Settings{Name: "bench", Nodes: 1, Dataplane: "auto"}
+	settings := cluster.Settings{Name: o.cluster, Nodes: 1, Dataplane: "auto"}
 	if settings.Listen, settings.GRPCListen, err = freeAddrs(); err != nil {
 		return nil, err
 	}
@@ -129,8 +131,11 @@ func (c *running) dial() error {
 	if err != nil {
 		return err
 	}
-	c.grpc, err = transport.Dial(c.settings.GRPCListen, &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, RootCAs: pool.RootCAs})
-	return err
+	if c.grpc, err = transport.Dial(c.settings.GRPCListen, &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, RootCAs: pool.RootCAs}); err != nil {
+		return err
+	}
+	c.api = apiv1.NewResourceServiceClient(c.grpc)
+	return nil
 }
 
 func until(ctx context.Context, done func() bool) error {
