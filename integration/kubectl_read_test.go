@@ -39,7 +39,7 @@ var kubectlReads = []cluster.Step{
 	{Run: "kubectl config get-contexts -o name | wc -l", Want: `~^1\n$`},
 	{Run: "kubectl completion bash | grep -c __start_kubectl", Want: `~^[1-9]`},
 	{Run: "kubectl __complete get pods '' 2>/dev/null | grep -v :", Want: "a\nb"},
-	{Run: "kubectl __complete logs a -c '' 2>/dev/null | grep -v :", Want: "a"},
+	{Run: "kubectl __complete logs a '' 2>/dev/null | grep -v :", Want: "a"},
 }
 
 var authFiles = map[string]string{
@@ -63,8 +63,9 @@ var kubectlIdentities = []cluster.Step{
 
 var kubectlDeletes = []cluster.Step{
 	{Run: "kubectl create deployment web --image=my-app && kubectl rollout status deploy/web --timeout=60s"},
-	{Run: "kubectl delete rs -l app=web --cascade=orphan", Want: `~replicaset.apps "web-\w+" deleted`},
-	{Run: "kubectl rollout status deploy/web --timeout=60s && kubectl get pods -l app=web -o name | wc -l", Want: "~\n1\n$"},
+	{Run: "kubectl delete deploy web --cascade=orphan", Want: `~deployment.apps "web" deleted`},
+	{Run: "kubectl get rs,pods -l app=web -o jsonpath='{.items[*].kind} {.items[0].metadata.ownerReferences}'", Want: "ReplicaSet Pod "},
+	{Run: "kubectl create deployment web --image=my-app && kubectl rollout status deploy/web --timeout=60s && kubectl get pods -l app=web -o name | wc -l", Want: "~\n1\n$"},
 	{Run: "kubectl delete deploy web --cascade=foreground", Want: `~deployment.apps "web" deleted`},
 	{Run: "kubectl get rs,pods -l app=web --field-selector=status.phase!=Running -o name; kubectl wait --for=delete pods -l app=web --timeout=60s"},
 	{Run: "kubectl delete deploy web", Want: `Error from server (NotFound): deployments.apps "web" not found`, Fails: true},
