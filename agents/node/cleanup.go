@@ -30,6 +30,7 @@ func Cleanup(ctx context.Context, rt runtime.Runtime, cluster, node, dataDir str
 		errs = append(errs, network.Cleanup(ctx, cluster, node))
 	}
 	errs = append(errs, volume.New(podsDir(dataDir), nil, nil, nil).Sweep(func(string) bool { return false }))
+	errs = append(errs, volume.NewFolders(volumesDir(dataDir)).Release())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("clean up node %s of cluster %s: %w", node, cluster, err)
 	}

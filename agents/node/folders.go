@@ -12,6 +12,7 @@ import (
 	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/agents/node/session"
 	nodefolders "karve.dev/karve/agents/node/volume"
+	"karve.dev/karve/agents/node/worker"
 	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
 	"karve.dev/karve/internal/volume"
 )
@@ -26,6 +27,7 @@ type folderKeeper struct {
 	objects *session.Objects
 	folders *nodefolders.Folders
 	rpc     nodev1.VolumeServiceClient
+	events  worker.Recorder
 	log     *zap.Logger
 	wake    chan struct{}
 }
@@ -69,8 +71,11 @@ func (k *folderKeeper) remove(ctx context.Context) error {
 			continue
 		}
 		if v.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimDelete {
-			if err := k.folders.Remove(v); err != nil {
+			if err := k.folders.Remove(ctx, v); err != nil {
 				failed = err
+				if ctx.Err() == nil {
+					k.events.Event(v, corev1.EventTypeWarning, "VolumeFailedDelete", "%v", err)
+				}
 				continue
 			}
 			k.log.Info("removed the folder of a deleted volume", zap.String("volume", v.Name))

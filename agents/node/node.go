@@ -195,7 +195,7 @@ func New(cfg Config) (*Agent, error) {
 	a.pods = report.NewPods(cfg.Conn, cfg.NodeName, a.log)
 	a.folders = &folderKeeper{
 		node: cfg.NodeName, objects: a.objects, folders: foldersOf(cfg.Runtime, volumesDir(cfg.DataDir)),
-		rpc: nodev1.NewVolumeServiceClient(cfg.Conn), log: a.log.Named("folders"), wake: make(chan struct{}, 1),
+		rpc: nodev1.NewVolumeServiceClient(cfg.Conn), events: cfg.Events, log: a.log.Named("folders"), wake: make(chan struct{}, 1),
 	}
 	want := a.describe()
 	a.node = report.NewNode(cfg.Client, want, a.log)

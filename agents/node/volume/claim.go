@@ -74,7 +74,7 @@ func (m *Manager) local(ctx context.Context, r *request, v *corev1.PersistentVol
 		if err != nil {
 			return "", err
 		}
-		return path, m.giveToGroup(r, path)
+		return path, m.giveToGroup(ctx, r, path)
 	}
 	path, err := filepath.EvalSymlinks(v.Spec.Local.Path)
 	if err != nil {
@@ -87,7 +87,7 @@ func (m *Manager) local(ctx context.Context, r *request, v *corev1.PersistentVol
 	case r.block:
 		return path, nil
 	case info.IsDir():
-		return path, m.giveToGroup(r, path)
+		return path, m.giveToGroup(ctx, r, path)
 	case info.Mode()&os.ModeDevice != 0 && info.Mode()&os.ModeCharDevice == 0:
 		fsType := ""
 		if v.Spec.Local.FSType != nil {
@@ -96,7 +96,7 @@ func (m *Manager) local(ctx context.Context, r *request, v *corev1.PersistentVol
 		if err := mountDevice(ctx, path, r.dir, fsType, v.Spec.MountOptions); err != nil {
 			return "", err
 		}
-		return r.dir, m.giveToGroup(r, r.dir)
+		return r.dir, m.giveToGroup(ctx, r, r.dir)
 	}
 	return "", fmt.Errorf("%s is neither a directory nor a block device", path)
 }

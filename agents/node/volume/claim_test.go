@@ -2,6 +2,7 @@ package volume
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,11 +74,19 @@ func TestALocalFolderComesWithItsFirstPodAndGoesWithItsVolume(t *testing.T) {
 	for _, path := range []string{"/etc", root, filepath.Join(root, "a", "b"), filepath.Join(root, "..")} {
 		other := have.volume.DeepCopy()
 		other.Spec.Local.Path = path
-		require.Error(t, folders.Remove(other), path)
+		require.Error(t, folders.Remove(context.Background(), other), path)
 	}
-	require.NoError(t, folders.Remove(have.volume))
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "a", "b"), 0o755))
+	for i := range 600 {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "a", fmt.Sprint(i)), nil, 0o600))
+	}
+	require.NoError(t, os.Symlink("/etc", filepath.Join(dir, "a", "link")))
+	ended, end := context.WithCancel(context.Background())
+	end()
+	require.ErrorIs(t, folders.Remove(ended, have.volume), context.Canceled)
+	require.NoError(t, folders.Remove(context.Background(), have.volume))
 	require.NoDirExists(t, dir)
-	require.NoError(t, folders.Remove(have.volume))
+	require.NoError(t, folders.Remove(context.Background(), have.volume))
 }
 
 func TestClaimsThatCannotBeMountedSayWhy(t *testing.T) {

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -44,8 +45,12 @@ func (f *Folders) Make(v *corev1.PersistentVolume) (string, error) {
 	return path, os.Chmod(path, 0o777) // whatever the umask
 }
 
-// Remove removes a volume's folder and what is in it, but nothing that is mounted in there.
-func (f *Folders) Remove(v *corev1.PersistentVolume) error {
+// Release unmounts whatever containers have left mounted in the folders.
+func (f *Folders) Release() error { return unmountBelow(f.root) }
+
+// Remove removes a volume's folder and what is in it, but nothing that is mounted in there. When ctx ends before it is
+// done, the rest is left to another call.
+func (f *Folders) Remove(ctx context.Context, v *corev1.PersistentVolume) error {
 	if f.root == "" {
 		return nil
 	}
@@ -64,7 +69,7 @@ func (f *Folders) Remove(v *corev1.PersistentVolume) error {
 		return fmt.Errorf("open the folder of volumes: %w", err)
 	}
 	defer root.Close()
-	if err := root.RemoveAll(name); err != nil {
+	if err := removeAll(ctx, root, name); err != nil {
 		return fmt.Errorf("remove the folder of volume %q: %w", v.Name, err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,9 +12,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// longestPath is the kernel's bound: nobody needs what lies deeper.
+const longestPath = 4096
+
 // giveToGroup gives everything in a volume to the pod's fsGroup, once in the pod's life. With the policy OnRootMismatch
 // it is done only when the volume's own folder is not the group's yet.
-func (m *Manager) giveToGroup(r *request, path string) error {
+func (m *Manager) giveToGroup(ctx context.Context, r *request, path string) error {
 	gid, ok := fsGroup(r.pod)
 	if !ok || r.readOnly {
 		return nil
@@ -24,7 +28,7 @@ func (m *Manager) giveToGroup(r *request, path string) error {
 	}
 	policy := r.pod.Spec.SecurityContext.FSGroupChangePolicy
 	if policy == nil || *policy != corev1.FSGroupChangeOnRootMismatch || !belongsTo(path, gid) {
-		if err := giveAll(path, gid); err != nil {
+		if err := giveAll(ctx, path, gid); err != nil {
 			return err
 		}
 	}
@@ -46,15 +50,20 @@ func belongsTo(path string, gid int) bool {
 
 // giveAll walks through an open folder, so that a link that a container puts in the way leads nowhere else. The root
 // comes last: it tells that all the rest is done.
-func giveAll(path string, gid int) error {
+func giveAll(ctx context.Context, path string, gid int) error {
 	root, err := os.OpenRoot(path)
 	if err != nil {
 		return fmt.Errorf("open the volume: %w", err)
 	}
 	defer root.Close()
 	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || name == "." {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil || name == ".":
 			return ignoreGone(err)
+		case len(name) > longestPath:
+			return fmt.Errorf("folders are nested too deep: %.100s…", name)
 		}
 		return ignoreGone(give(root, name, entry.Type(), gid))
 	})

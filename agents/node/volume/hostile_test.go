@@ -95,3 +95,25 @@ func TestAnImageVolumeShowsItsLayers(t *testing.T) {
 		require.NoError(t, m.Teardown("uid"))
 	}
 }
+
+func TestFoldersThatAreNestedWithoutEndAreRemoved(t *testing.T) {
+	m := New(t.TempDir(), nil, nil, nil)
+	dir := m.podDir("uid")
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	root, err := os.OpenRoot(dir)
+	require.NoError(t, err)
+	defer root.Close()
+	for range 2000 { // built from the inside out: no path is too long
+		require.NoError(t, root.Mkdir("next", 0o700))
+		err := root.Rename("deep", "next/deep")
+		require.True(t, err == nil || os.IsNotExist(err))
+		require.NoError(t, root.Rename("next", "deep"))
+	}
+	var limit unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	few := unix.Rlimit{Cur: 256, Max: limit.Max}
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &few))
+	defer func() { require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)) }()
+	require.NoError(t, m.Teardown("uid"))
+	require.NoDirExists(t, dir)
+}

@@ -150,7 +150,12 @@ func (m *Manager) Teardown(uid string) error {
 	if err := unmountBelow(dir); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	root, err := os.OpenRoot(m.root)
+	if err != nil {
+		return fmt.Errorf("open the folder of pods: %w", err)
+	}
+	defer root.Close()
+	if err := removeAll(context.Background(), root, filepath.Base(uid)); err != nil {
 		return fmt.Errorf("remove volumes of pod %s: %w", uid, err)
 	}
 	return nil
