@@ -217,6 +217,7 @@ func TestPodsInDetail(t *testing.T) {
 		"hosts and resolv.conf":  hosts,
 		"lifecycle hooks":        hooks,
 		"image changes in place": imageChange,
+		"resize in place":        resizeTest,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, w) })
 	}

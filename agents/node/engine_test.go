@@ -42,6 +42,8 @@ func newEngine(t testing.TB) *engine {
 func (e *engine) start() {
 	e.cmd = exec.Command("dockerd", "--data-root", filepath.Join(e.dir, "data"), "--exec-root", filepath.Join(e.dir, "exec"),
 		"--pidfile", filepath.Join(e.dir, "pid"), "-H", e.host, "--iptables=false", "--bridge=none")
+	// In a network of its own: an engine without a bridge removes docker0, which is the machine's engine's.
+	e.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	require.NoError(e.t, e.cmd.Start())
 	cli, err := client.New(client.WithHost(e.host))
 	require.NoError(e.t, err)

@@ -106,6 +106,7 @@ func (s *describer) conditions(st *corev1.PodStatus) []corev1.PodCondition {
 		s.condition(corev1.PodReady, podReady),
 		s.condition(corev1.ContainersReady, ready),
 	}
+	out = append(out, s.resizing()...)
 	if c := s.disruption(); c != nil {
 		out = append(out, *c)
 	}
@@ -120,6 +121,7 @@ func (s *describer) conditions(st *corev1.PodStatus) []corev1.PodCondition {
 // Owned are the conditions that the node agent sets.
 var Owned = []corev1.PodConditionType{
 	corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady,
+	corev1.PodResizePending, corev1.PodResizeInProgress,
 }
 
 type condition struct {

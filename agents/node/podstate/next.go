@@ -205,6 +205,8 @@ func (p *planner) supervise(c *corev1.Container, latest *runtime.Container) {
 		p.stop(latest, grace, fmt.Sprintf("Container %s failed %s probe, will be restarted", c.Name, h.Failed))
 	case latest.Hash != "" && latest.Hash != Hash(c):
 		p.stop(latest, p.grace(), fmt.Sprintf("Container %s definition changed, will be restarted", c.Name))
+	case p.obs.applied(c, latest) != Amounts(c):
+		p.resize(c, latest)
 	}
 }
 

@@ -25,6 +25,8 @@ const (
 	Remove Verb = "Remove"
 	// Abort gives up a Start that is under way, before the container runs.
 	Abort Verb = "Abort"
+	// Resize gives a running container other amounts of cpu and memory.
+	Resize Verb = "Resize"
 )
 
 // Action is one thing to do. Actions of one plan may be carried out in parallel.
@@ -88,6 +90,10 @@ type Observed struct {
 	Health  map[string]Health
 	// Users are what containers' first processes were started as, by container ID.
 	Users map[string]corev1.LinuxContainerUser
+	// Amounts are what running containers were resized to, by container ID.
+	Amounts map[string]string
+	// Held is set while the node has no room for what the pod was resized to.
+	Held *Held
 	// Wired is true when the current sandbox has its network.
 	Wired bool
 	// Gone is true when the pod is no longer in the API.

@@ -80,7 +80,7 @@ func (w *world) plan() []string {
 			out = append(out, fmt.Sprintf("%s %s/%d then %s", a.Verb, a.Name, a.Attempt, a.NextDelay))
 		case Stop:
 			out = append(out, fmt.Sprintf("%s %s in %s", a.Verb, a.ID, a.Grace))
-		case Remove:
+		case Remove, Resize:
 			out = append(out, fmt.Sprintf("%s %s", a.Verb, a.ID))
 		case Abort:
 			out = append(out, fmt.Sprintf("%s %s", a.Verb, a.Name))
@@ -98,6 +98,22 @@ func (w *world) plan() []string {
 
 func never(p *corev1.Pod)     { p.Spec.RestartPolicy = corev1.RestartPolicyNever }
 func onFailure(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyOnFailure }
+
+func needs(cpu string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)}
+	}
+}
+
+func runsWith(cpu string) func(*runtime.Container) {
+	p := &corev1.Pod{Spec: corev1.PodSpec{Containers: make([]corev1.Container, 1)}}
+	needs(cpu)(p)
+	return func(c *runtime.Container) { c.Amounts = Amounts(&p.Spec.Containers[0]) }
+}
+
+func restartToResize(p *corev1.Pod) {
+	p.Spec.Containers[0].ResizePolicy = []corev1.ContainerResizePolicy{{ResourceName: corev1.ResourceCPU, RestartPolicy: corev1.RestartContainer}}
+}
 
 func withInit(names ...string) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {
@@ -162,7 +178,14 @@ func TestNext(t *testing.T) {
 			w.obs.Health["a"] = Health{ID: "a-0", Failed: "liveness"}
 			return w
 		}(), []string{"Stop a-0 in 30s"}},
-		"another image": {newWorld("a").sandbox(0, up).has("a", 0, up, func(c *runtime.Container) { c.Hash = "old" }), []string{"Stop a-0 in 30s"}},
+		"another image":               {newWorld("a").sandbox(0, up).has("a", 0, up, func(c *runtime.Container) { c.Hash = "old" }), []string{"Stop a-0 in 30s"}},
+		"other amounts":               {newWorld("a").change(needs("100m")).sandbox(0, up).has("a", 0, up, runsWith("50m")), []string{"Resize a-0"}},
+		"amounts that need a restart": {newWorld("a").change(needs("100m")).change(restartToResize).sandbox(0, up).has("a", 0, up, runsWith("50m")), []string{"Stop a-0 in 30s"}},
+		"amounts that the node does not have": {func() *world {
+			w := newWorld("a").change(needs("100m")).sandbox(0, up).has("a", 0, up, runsWith("50m"))
+			w.obs.Held = &Held{Reason: corev1.PodReasonDeferred}
+			return w
+		}(), nil},
 		"a pod that has run to its end holds no sandbox": {newWorld("a").change(never).sandbox(0, up).has("a", 0, dead), []string{"Remove sandbox-0"}},
 		"nor its sidecars":                     {newWorld("a").change(onFailure).change(withSidecar("s")).sandbox(0, up).has("s", 0, up).has("a", 0, dead), []string{"Stop s-0 in 30s"}},
 		"a failure is tried again where asked": {newWorld("a").change(onFailure).sandbox(0, up).has("a", 0, dead, code(1)), []string{"Start a/1 then 10s"}},

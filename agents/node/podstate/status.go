@@ -144,7 +144,8 @@ func (s *describer) container(c *corev1.Container, previous *corev1.ContainerSta
 	}
 	st.RestartCount = int32(latest.Attempt)
 	st.ContainerID, st.ImageID = "docker://"+latest.ID, latest.ImageID
-	st.Resources, st.AllocatedResources, st.User = c.Resources.DeepCopy(), c.Resources.Requests.DeepCopy(), s.user(latest, previous)
+	st.Resources, st.User = s.obs.appliedResources(c, latest), s.user(latest, previous)
+	st.AllocatedResources = st.Resources.Requests.DeepCopy()
 	if all := s.obs.Containers[c.Name]; len(all) > 1 && all[len(all)-2].State == runtime.Exited {
 		st.LastTerminationState = terminated(&all[len(all)-2])
 	} else if previous != nil && int(previous.RestartCount) == latest.Attempt {

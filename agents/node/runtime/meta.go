@@ -23,6 +23,7 @@ const (
 	LabelTTY       = "karve.dev/tty"
 	LabelSignal    = "karve.dev/stop-signal"
 	LabelPolicy    = "karve.dev/termination-message-policy"
+	LabelAmounts   = "karve.dev/resources"
 )
 
 // SandboxName stands where a container's name would, for sandboxes. No container can have it: it is upper case.
@@ -48,6 +49,8 @@ type Meta struct {
 	NextDelay time.Duration
 	// Hash is the digest of what cannot be changed in a running container.
 	Hash string
+	// Amounts is what the container was made to use of what can be changed while it runs.
+	Amounts string
 	// StopSignal asks the container to end; SIGTERM when empty.
 	StopSignal string
 	// TTY is true when the container has a terminal.
@@ -73,6 +76,7 @@ func (m Meta) Labels() map[string]string {
 	for key, value := range map[string]string{
 		LabelAddress: m.Address, LabelSandbox: m.Sandbox, LabelHash: m.Hash, LabelPolicy: m.MessagePolicy, LabelSignal: m.StopSignal,
 		LabelGrace: seconds(m.Grace), LabelNextDelay: seconds(m.NextDelay), LabelTTY: yes(m.TTY),
+		LabelAmounts: m.Amounts,
 	} {
 		if value != "" {
 			labels[key] = value
@@ -109,7 +113,7 @@ func ParseMeta(labels map[string]string) (m Meta, ok bool) {
 		Owner:     Owner{Cluster: labels[LabelCluster], Node: labels[LabelNode]},
 		Namespace: labels[LabelNamespace], Pod: labels[LabelPod], UID: labels[LabelUID],
 		Container: labels[LabelContainer], Attempt: attempt,
-		Address: labels[LabelAddress], Sandbox: labels[LabelSandbox], Hash: labels[LabelHash],
+		Address: labels[LabelAddress], Sandbox: labels[LabelSandbox], Hash: labels[LabelHash], Amounts: labels[LabelAmounts],
 		Grace: duration(LabelGrace), NextDelay: duration(LabelNextDelay),
 		TTY: labels[LabelTTY] == "true", MessagePolicy: labels[LabelPolicy], StopSignal: labels[LabelSignal],
 	}, true

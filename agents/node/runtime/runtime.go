@@ -81,6 +81,12 @@ type ProgressPuller interface {
 	PullTelling(ctx context.Context, ref string, auth *Credentials, progress Progress) error
 }
 
+// Resizer changes what running containers may use. Optional.
+type Resizer interface {
+	// Resize sets cpu and memory; OOMScoreAdj stays.
+	Resize(ctx context.Context, id string, r Resources) error
+}
+
 // ImageRemover removes images. Optional.
 type ImageRemover interface {
 	// RemoveImage takes a name away from its image, or removes the image of an ID; with its last name an image goes. It

@@ -21,6 +21,8 @@ func (w *worker) begin(ctx context.Context, a podstate.Action) {
 		w.beginStop(ctx, a)
 	case podstate.Remove:
 		w.beginRemove(ctx, a)
+	case podstate.Resize:
+		w.beginResize(ctx, a)
 	case podstate.Abort:
 		if cancel := w.aborts[a.Name]; cancel != nil {
 			cancel() // what the engine has begun it completes
@@ -68,6 +70,7 @@ func (w *worker) beginRemove(ctx context.Context, a podstate.Action) {
 // drop forgets a container that the agent itself has removed. mu must be held.
 func (w *worker) drop(id string) {
 	delete(w.obs.Users, id)
+	delete(w.obs.Amounts, id)
 	is := func(c runtime.Container) bool { return c.ID == id }
 	w.obs.Sandboxes = slices.DeleteFunc(w.obs.Sandboxes, is)
 	for name := range w.obs.Containers {

@@ -314,4 +314,7 @@ func (p *Pool) forget(w *worker) {
 		delete(p.workers, w.uid)
 	}
 	p.lookAtLate(w.uid)
+	for _, other := range p.workers {
+		other.kickHeld() // there is more room now
+	}
 }

@@ -27,12 +27,13 @@ func (s *starting) spec(ctx context.Context, img runtime.Image, sandbox string) 
 		Command: expandAll(s.c.Command, env), Args: expandAll(s.c.Args, env),
 		Env: env.list(), WorkingDir: s.c.WorkingDir,
 		Stdin: s.c.Stdin, StdinOnce: s.c.StdinOnce,
-		Resources: s.resources(),
+		Resources: s.pool.resources(s.pod, s.c),
 		HostPID:   s.pod.Spec.HostPID, HostIPC: s.pod.Spec.HostIPC,
 		SharePID: s.pod.Spec.ShareProcessNamespace != nil && *s.pod.Spec.ShareProcessNamespace,
 	}
 	spec.PIDOf = s.target()
 	spec.Sandbox, spec.NextDelay, spec.Hash, spec.TTY = sandbox, s.NextDelay, podstate.Hash(s.c), s.c.TTY
+	spec.Amounts = podstate.Amounts(s.c)
 	spec.MessagePolicy = string(s.c.TerminationMessagePolicy)
 	spec.StopSignal = img.StopSignal
 	if s.c.Lifecycle != nil && s.c.Lifecycle.StopSignal != nil {
@@ -175,9 +176,9 @@ const sandboxOOMScoreAdj = -998
 const cpuPeriod = 100000 // microseconds
 
 // resources translates requests and limits into what the engine enforces.
-func (s *starting) resources() runtime.Resources {
-	requests, limits := s.c.Resources.Requests, s.c.Resources.Limits
-	out := runtime.Resources{OOMScoreAdj: max(s.oomScoreAdj(), s.pool.cfg.MinOOMScoreAdj)}
+func (p *Pool) resources(pod *corev1.Pod, c *corev1.Container) runtime.Resources {
+	requests, limits := c.Resources.Requests, c.Resources.Limits
+	out := runtime.Resources{OOMScoreAdj: max(p.oomScoreAdj(pod, c), p.cfg.MinOOMScoreAdj)}
 	cpu := requests.Cpu().MilliValue()
 	if cpu == 0 {
 		cpu = limits.Cpu().MilliValue()
@@ -191,18 +192,18 @@ func (s *starting) resources() runtime.Resources {
 }
 
 // oomScoreAdj ranks containers for when memory runs out, as a kubelet does.
-func (s *starting) oomScoreAdj() int {
-	switch podstate.QOSClass(s.pod) {
+func (p *Pool) oomScoreAdj(pod *corev1.Pod, c *corev1.Container) int {
+	switch podstate.QOSClass(pod) {
 	case corev1.PodQOSGuaranteed:
 		return -997
 	case corev1.PodQOSBestEffort:
 		return 1000
 	}
-	capacity := s.pool.cfg.Allocatable.Memory().Value()
+	capacity := p.cfg.Allocatable.Memory().Value()
 	if capacity <= 0 {
 		return 999
 	}
-	score := 1000 - 1000*s.c.Resources.Requests.Memory().Value()/capacity
+	score := 1000 - 1000*c.Resources.Requests.Memory().Value()/capacity
 	return int(min(max(score, 3), 999))
 }
 

@@ -65,6 +65,7 @@ func newWorker(p *Pool, pod *corev1.Pod) *worker {
 			Containers: map[string][]runtime.Container{}, Busy: map[string]podstate.Op{},
 			Trouble: map[string]podstate.Trouble{}, Health: map[string]podstate.Health{},
 			Users:    map[string]corev1.LinuxContainerUser{},
+			Amounts:  map[string]string{},
 			Previous: *pod.Status.DeepCopy(), HostIPs: p.cfg.HostIPs, RecursiveReadOnly: volume.RecursiveReadOnlyPossible(),
 		},
 		drained: make(chan struct{}),
@@ -156,6 +157,7 @@ func (w *worker) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		w.weighResize()
 		wake, done := w.step(ctx, time.Now())
 		if done && w.finish() {
 			return

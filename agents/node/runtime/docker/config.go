@@ -55,13 +55,9 @@ func (r *Runtime) containerConfig(spec runtime.ContainerSpec) (*container.Config
 		SecurityOpt:    securityOptions(spec),
 		OomScoreAdj:    spec.Resources.OOMScoreAdj,
 		Mounts:         mounts(spec.Mounts),
-		Resources: container.Resources{
-			CPUShares: spec.Resources.CPUShares, CPUPeriod: spec.Resources.CPUPeriod, CPUQuota: spec.Resources.CPUQuota,
-			// No swap beyond the limit, as on a kubelet.
-			Memory: spec.Resources.MemoryBytes, MemorySwap: spec.Resources.MemoryBytes,
-			Devices: devices(spec.Devices),
-		},
+		Resources:      limits(spec.Resources),
 	}
+	host.Devices = devices(spec.Devices)
 	switch {
 	case spec.PIDOf != "":
 		host.PidMode = container.PidMode("container:" + spec.PIDOf)
@@ -77,6 +73,14 @@ func (r *Runtime) containerConfig(spec runtime.ContainerSpec) (*container.Config
 		host.MaskedPaths, host.ReadonlyPaths = []string{}, []string{}
 	}
 	return config, host
+}
+
+func limits(r runtime.Resources) container.Resources {
+	return container.Resources{
+		CPUShares: r.CPUShares, CPUPeriod: r.CPUPeriod, CPUQuota: r.CPUQuota,
+		// No swap beyond the limit, as on a kubelet.
+		Memory: r.MemoryBytes, MemorySwap: r.MemoryBytes,
+	}
 }
 
 func securityOptions(spec runtime.ContainerSpec) []string {

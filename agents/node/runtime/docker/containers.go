@@ -87,6 +87,15 @@ func (r *Runtime) Signal(ctx context.Context, id, signal string) error {
 	return wrap(fmt.Sprintf("send %s to container %s", signal, id), err)
 }
 
+// Resize implements runtime.Resizer.
+func (r *Runtime) Resize(ctx context.Context, id string, to runtime.Resources) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	resources := limits(to)
+	_, err := r.cli.ContainerUpdate(ctx, id, client.ContainerUpdateOptions{Resources: &resources})
+	return wrap("resize container "+id, err)
+}
+
 // Remove implements runtime.Runtime.
 func (r *Runtime) Remove(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)

@@ -18,6 +18,7 @@ type Complete interface {
 	runtime.Attacher
 	runtime.LogReader
 	runtime.ImageRemover
+	runtime.Resizer
 	runtime.ProgressPuller
 }
 
@@ -136,6 +137,11 @@ func (m *Runtime) Pull(ctx context.Context, ref string, auth *runtime.Credential
 // PullTelling implements runtime.ProgressPuller.
 func (m *Runtime) PullTelling(ctx context.Context, ref string, auth *runtime.Credentials, progress runtime.Progress) error {
 	return m.only("pull_image", func() error { return m.Complete.PullTelling(ctx, ref, auth, progress) })
+}
+
+// Resize implements runtime.Resizer.
+func (m *Runtime) Resize(ctx context.Context, id string, r runtime.Resources) error {
+	return m.only("update_container", func() error { return m.Complete.Resize(ctx, id, r) })
 }
 
 // RemoveImage implements runtime.ImageRemover.

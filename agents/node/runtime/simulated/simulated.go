@@ -149,6 +149,16 @@ func (r *Runtime) Signal(_ context.Context, id, signal string) error {
 	return nil
 }
 
+// Resize implements runtime.Resizer.
+func (r *Runtime) Resize(_ context.Context, id string, _ runtime.Resources) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.byID[id] == nil {
+		return runtime.ErrNotFound
+	}
+	return nil
+}
+
 // Exit ends a container as if its process had ended by itself.
 func (r *Runtime) Exit(id string, code int32) {
 	r.mu.Lock()

@@ -1,0 +1,107 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	resourcehelper "k8s.io/component-helpers/resource"
+
+	"karve.dev/karve/agents/node/podstate"
+	"karve.dev/karve/agents/node/runtime"
+)
+
+const resizeError = "ResizeError"
+
+// beginResize gives a running container other amounts of cpu and memory. mu must be held.
+func (w *worker) beginResize(ctx context.Context, a podstate.Action) {
+	pod := w.pod
+	c := findContainer(pod, a.Name)
+	resizer, ok := w.pool.cfg.Runtime.(runtime.Resizer)
+	if c == nil || !ok {
+		return
+	}
+	w.launch(ctx, a.Name, podstate.Op{Verb: podstate.Resize}, func(context.Context) {
+		key := podstate.ResizeKey(a.Name)
+		if err := resizer.Resize(w.life, a.ID, w.pool.resources(pod, c)); err != nil {
+			w.fail(key, resizeError, err.Error(), retryDelay)
+			w.event(a.Name, corev1.EventTypeWarning, resizeError, "Container %s could not be resized: %v", a.Name, err)
+			return
+		}
+		w.mu.Lock()
+		w.fine(key)
+		w.obs.Amounts[a.ID] = podstate.Amounts(c)
+		w.mu.Unlock()
+		w.event(a.Name, corev1.EventTypeNormal, "ResizeCompleted", "Container %s resized: %s", a.Name, podstate.Amounts(c))
+	})
+}
+
+// weighResize decides whether the node has room for what the pod asks for now. It is called without mu: it looks at the
+// other pods, too.
+func (w *worker) weighResize() {
+	w.mu.Lock()
+	pod, resizes, was := w.pod, podstate.Resizes(w.pod, &w.obs), w.obs.Held
+	w.mu.Unlock()
+	var held *podstate.Held
+	if resizes {
+		held = w.pool.room(pod)
+	}
+	if held == nil && was == nil || held != nil && was != nil && *held == *was {
+		return
+	}
+	w.mu.Lock()
+	w.obs.Held = held
+	w.mu.Unlock()
+	if held != nil {
+		w.event("", corev1.EventTypeWarning, "Resize"+held.Reason, "%s", held.Message)
+	}
+}
+
+// amount counts cpu in thousandths and memory in bytes.
+func amount(name corev1.ResourceName, q resource.Quantity) int64 {
+	if name == corev1.ResourceCPU {
+		return q.MilliValue()
+	}
+	return q.Value()
+}
+
+// kickHeld lets resizes that wait for room be weighed again.
+func (w *worker) kickHeld() {
+	w.mu.Lock()
+	held := w.obs.Held != nil
+	w.mu.Unlock()
+	if held {
+		w.kick()
+	}
+}
+
+// room says why a pod's requests do not fit the node beside those of the other pods; nil when they do.
+func (p *Pool) room(pod *corev1.Pod) *podstate.Held {
+	others := corev1.ResourceList{}
+	for _, other := range p.Pods() {
+		if other.UID == pod.UID || other.Status.Phase == corev1.PodSucceeded || other.Status.Phase == corev1.PodFailed {
+			continue
+		}
+		for name, q := range resourcehelper.PodRequests(other, resourcehelper.PodResourcesOptions{}) {
+			sum := others[name]
+			sum.Add(q)
+			others[name] = sum
+		}
+	}
+	asked := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
+	for _, name := range podstate.Resizable {
+		want, capacity, used := asked[name], p.cfg.Allocatable[name], others[name]
+		if want.Cmp(capacity) > 0 {
+			return &podstate.Held{Reason: corev1.PodReasonInfeasible, Message: fmt.Sprintf(
+				"Node didn't have enough capacity: %s, requested: %d, capacity: %d", name, amount(name, want), amount(name, capacity))}
+		}
+		left := capacity.DeepCopy()
+		left.Sub(used)
+		if want.Cmp(left) > 0 {
+			return &podstate.Held{Reason: corev1.PodReasonDeferred, Message: fmt.Sprintf(
+				"Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, amount(name, want), amount(name, used), amount(name, capacity))}
+		}
+	}
+	return nil
+}
