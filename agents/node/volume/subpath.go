@@ -48,12 +48,12 @@ func (m *Manager) SubPath(p Place, volume, subPath string) (string, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		// As the volume itself is, so that whoever may use that may use this.
 		if err := makeBeneath(root, subPath, info.Mode()); err != nil {
-			return "", fmt.Errorf("failed to create subPath directory for volumeMount: %w", err)
+			return "", fmt.Errorf("make %q: %w", subPath, err)
 		}
 		fd, err = openBeneath(root, subPath)
 	}
 	if err != nil {
-		return "", fmt.Errorf("failed to prepare subPath for volumeMount: %q: %w", subPath, err)
+		return "", fmt.Errorf("open %q: %w", subPath, err)
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t

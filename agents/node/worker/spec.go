@@ -132,7 +132,7 @@ func (s *starting) mounts(env *environment) ([]runtime.Mount, error) {
 		if sub != "" {
 			var err error
 			if source, err = s.pool.cfg.Volumes.SubPath(place, source, sub); err != nil {
-				return nil, err
+				return nil, fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q: %w", m.Name, s.c.Name, err)
 			}
 		}
 		readOnly := m.ReadOnly || prepared.ReadOnly[m.Name]
