@@ -59,7 +59,7 @@ func (m *metrics) started(took time.Duration) { m.starts.Observe(took.Seconds())
 
 // gatherer is what the node's own endpoint shows: besides, who it is, and how its process is doing. It is made when
 // somebody looks for the first time.
-func (m *metrics) gatherer(node string) prometheus.Gatherer {
+func (m *metrics) gatherer(node string, besides ...prometheus.Collector) prometheus.Gatherer {
 	all := sync.OnceValue(func() prometheus.Gatherers {
 		process := prometheus.NewRegistry()
 		is := func(name, help string, labels prometheus.Labels) prometheus.Collector {
@@ -70,6 +70,7 @@ func (m *metrics) gatherer(node string) prometheus.Gatherer {
 			is("kubernetes_build_info", "A metric with a constant '1' value labeled by the version.", prometheus.Labels{"git_version": version.Server()}),
 			collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		)
+		process.MustRegister(besides...)
 		return prometheus.Gatherers{m.registry, process}
 	})
 	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return all().Gather() })

@@ -79,7 +79,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	}
 	handler := kubelet.New(kubelet.Config{
 		Node: a.cfg.NodeName, Collector: a.measures.collector, Rates: a.measures.rates, Machine: a.measures.machine,
-		Own: a.metrics.gatherer(a.cfg.NodeName), Probes: probes, Pods: a.listPods, Healthy: a.healthy,
+		Own: a.metrics.gatherer(a.cfg.NodeName, kubelet.Claims(a.measures.collector)), Probes: probes, Pods: a.listPods, Healthy: a.healthy,
 		Access: kubelet.NewAccess(a.cfg.Client), Log: a.log,
 	})
 	return server.ServeShared(ctx, a.lis, a.cfg.TLS, transport.HTTPS{Handler: handler, MaxConnections: kubelet.MaxConnections, Log: a.log})

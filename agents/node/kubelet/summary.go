@@ -188,7 +188,6 @@ func (m *maker) pod(p *figures.Pod) podStats {
 		stats := volumeStats{fsStats: occupied(v.Disk, v.Used), Name: v.Name}
 		if v.Claim != "" {
 			stats.PVCRef = &claimRef{v.Claim, p.Spec.Namespace}
-			stats.UsedBytes, stats.InodesUsed = v.Disk.Used(), v.Disk.Inodes-v.Disk.InodesFree
 		} else if !v.Memory {
 			own.UsedBytes += v.Used.Bytes
 			own.InodesUsed += v.Used.Inodes

@@ -31,6 +31,8 @@ type Pod struct {
 	// Containers are by name, oldest attempt first.
 	Containers map[string][]runtime.Container
 	Status     corev1.PodStatus
+	// Volumes are where its volumes are on the node, by their names, once they have been prepared.
+	Volumes map[string]string
 }
 
 // Pods finds a pod; uid may be empty.

@@ -38,6 +38,9 @@ func (w *worker) snapshot() *podserver.Pod {
 	for c, list := range out.Containers {
 		out.Containers[c] = slices.Clone(list)
 	}
+	if w.prepared != nil {
+		out.Volumes = w.prepared.Paths
+	}
 	if s := w.obs.Sandbox(); s != nil {
 		out.Sandbox = new(runtime.Container)
 		*out.Sandbox = *s
