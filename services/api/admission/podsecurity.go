@@ -97,6 +97,9 @@ func (p podSecurity) check(ctx context.Context, a *Attributes, meta *metav1.Obje
 	}
 	wanted, badLabels := levels(ns.Labels)
 	if wanted.FullyPrivileged() && len(badLabels) == 0 {
+		if enforce {
+			a.Annotation(podSecurityPrefix+standards.EnforcedPolicyAnnotationKey, "privileged:latest")
+		}
 		return nil
 	}
 	if err := badLabels.ToAggregate(); err != nil {
