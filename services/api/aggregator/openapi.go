@@ -43,9 +43,13 @@ func (a *Aggregator) OpenAPI(own server.OpenAPI) server.OpenAPI {
 		return nil
 	}
 	return func(groupVersion string, major int) (document []byte, tag string, err error) {
-		ctx, cancel := context.WithTimeout(context.Background(), docsTimeout)
-		defer cancel()
+		// Making the own documents takes its time: what the others have begins when they are asked.
+		asking := func() (context.Context, context.CancelFunc) {
+			return context.WithTimeout(context.Background(), docsTimeout)
+		}
 		if groupVersion != "" {
+			ctx, cancel := asking()
+			defer cancel()
 			if gv, err := schema.ParseGroupVersion(groupVersion); err == nil && major == 3 {
 				if r := a.usable(nameOf(gv)); r != nil {
 					return r.third(ctx)
@@ -60,6 +64,8 @@ func (a *Aggregator) OpenAPI(own server.OpenAPI) server.OpenAPI {
 		if len(servers) == 0 {
 			return document, tag, nil
 		}
+		ctx, cancel := asking()
+		defer cancel()
 		if major == 3 {
 			return a.index(ctx, document, tag, servers)
 		}
@@ -98,11 +104,11 @@ func (r *remote) refresh(ctx context.Context) (tag string) {
 	if time.Since(r.docs.asked) < docsAge {
 		return r.docs.tag
 	}
-	r.docs.asked, r.docs.tag = time.Now(), ""
 	body, err := r.get(ctx, "/openapi/v3", maxDocument)
 	if err != nil {
-		return ""
+		return r.docs.tag // what it said before will do
 	}
+	r.docs.asked, r.docs.tag = time.Now(), ""
 	var index struct {
 		Paths map[string]struct {
 			URL string `json:"serverRelativeURL"`
@@ -194,13 +200,14 @@ func (a *Aggregator) merge(ctx context.Context, document []byte, tag string, ser
 	return document, sum(strings.Join(tags, " ")), err
 }
 
-// secondly is the server's document of major version 2, nil when it has none.
+// secondly is the server's document of major version 2, nil when it has none that is known.
 func (r *remote) secondly(ctx context.Context) []byte {
 	r.docs.mu.Lock()
 	defer r.docs.mu.Unlock()
 	if time.Since(r.docs.secondAsked) >= docsAge {
-		r.docs.secondAsked = time.Now()
-		r.docs.second, _ = r.get(ctx, "/openapi/v2", maxDocument)
+		if document, err := r.get(ctx, "/openapi/v2", maxDocument); err == nil {
+			r.docs.second, r.docs.secondAsked = document, time.Now()
+		}
 	}
 	return r.docs.second
 }
