@@ -28,10 +28,16 @@ func (a *Agent) describe() *corev1.Node {
 	}
 	maps.Copy(labels, a.cfg.Labels)
 	capacity := machine.Capacity(a.cfg.DataDir)
+	allocatable := capacity.DeepCopy()
+	for name, reserved := range a.cfg.Eviction.Reserved(capacity) {
+		left := allocatable[name]
+		left.Sub(reserved)
+		allocatable[name] = left
+	}
 	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: a.cfg.NodeName, Labels: labels, Annotations: map[string]string{volume.FoldersAnnotation: volumesDir(a.cfg.DataDir)}},
 		Status: corev1.NodeStatus{
-			Capacity: capacity, Allocatable: capacity.DeepCopy(), Addresses: a.cfg.Addresses, NodeInfo: machine.Info(),
+			Capacity: capacity, Allocatable: allocatable, Addresses: a.cfg.Addresses, NodeInfo: machine.Info(),
 			DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: int32(a.Port())}},
 		},
 	}

@@ -168,3 +168,16 @@ func TestWhoHasWrittenTooMuch(t *testing.T) {
 	require.Equal(t, "Pod ephemeral local storage usage exceeds the total limit of containers 1048Mi. ", message)
 	require.False(t, Limited(pod("", "")))
 }
+
+func TestReserved(t *testing.T) {
+	capacity := corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi"), corev1.ResourceEphemeralStorage: resource.MustParse("100Gi"),
+	}
+	got := Config{}.Reserved(capacity)
+	require.Len(t, got, 2)
+	require.EqualValues(t, 100*mi, got.Memory().Value())
+	require.EqualValues(t, 10*gi, got.StorageEphemeral().Value())
+	none, err := NewConfig("memory.available<0", "", "")
+	require.NoError(t, err)
+	require.Empty(t, none.Reserved(capacity))
+}

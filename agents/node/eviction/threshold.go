@@ -212,3 +212,21 @@ func NewConfig(hard, soft, grace string) (Config, error) {
 	}
 	return c, nil
 }
+
+// Reserved is what pods cannot have of a machine's capacity, because they would be evicted for it.
+func (c Config) Reserved(capacity corev1.ResourceList) corev1.ResourceList {
+	thresholds := c.Thresholds
+	if thresholds == nil {
+		thresholds = Default()
+	}
+	out := corev1.ResourceList{}
+	for _, t := range thresholds {
+		if t.Grace != 0 || t.Signal != MemoryAvailable && t.Signal != NodeDiskAvailable {
+			continue
+		}
+		if q, ok := capacity[t.Signal.Resource()]; ok {
+			out[t.Signal.Resource()] = *resource.NewQuantity(min(q.Value(), t.below(Observation{Capacity: q.Value()})), resource.BinarySI)
+		}
+	}
+	return out
+}
