@@ -51,6 +51,7 @@ const (
 	ImagePullBackOff  = "ImagePullBackOff"
 	ErrImageNeverPull = "ErrImageNeverPull"
 	InvalidImageName  = "InvalidImageName"
+	ImageInspectError = "ImageInspectError"
 )
 
 // Emit records an event about the container that asks for the image.
@@ -94,7 +95,11 @@ func (m *Manager) Ensure(ctx context.Context, c *corev1.Container, auths []runti
 	have, err := m.find(ctx, name)
 	present := err == nil
 	if err != nil && !errors.Is(err, runtime.ErrNotFound) {
-		return runtime.Image{}, err
+		if errors.Is(err, runtime.ErrUnavailable) || ctx.Err() != nil {
+			return runtime.Image{}, err
+		}
+		emit(corev1.EventTypeWarning, "InspectFailed", "Failed to inspect image %q: %v", name, err)
+		return runtime.Image{}, &Failure{Reason: ImageInspectError, Message: fmt.Sprintf("Failed to inspect image %q: %v", name, err), Retry: true}
 	}
 	switch policy := pullPolicy(c); {
 	case policy != corev1.PullAlways && present:
