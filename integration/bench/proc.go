@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -18,10 +19,9 @@ const ticksPerSecond = 100
 
 // sample is what a process has used so far.
 type sample struct {
-	at   time.Time
-	cpu  time.Duration
-	rss  int64 // bytes
-	anon int64 // bytes of it that are no file's
+	at  time.Time
+	cpu time.Duration
+	rss int64 // bytes
 }
 
 func read(pid int) (sample, error) {
@@ -38,42 +38,51 @@ func read(pid int) (sample, error) {
 			return sample{}, fmt.Errorf("read /proc/%d/stat: %w", pid, err)
 		}
 	}
-	anon, err := anonymous(pid)
-	return sample{time.Now(), time.Duration(user+system) * time.Second / ticksPerSecond, pages * int64(os.Getpagesize()), anon}, err
+	return sample{time.Now(), time.Duration(user+system) * time.Second / ticksPerSecond, pages * int64(os.Getpagesize())}, nil
 }
 
-func anonymous(pid int) (int64, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+// inUse is what the daemon's heap and stacks hold after a collection of garbage.
+func (c *running) inUse(ctx context.Context) (bytes float64, err error) {
+	for range 2 { // what the first frees of pools, the second frees
+		if _, err := c.ownPage(ctx, "/debug/pprof/heap?gc=1"); err != nil {
+			return 0, err
+		}
+	}
+	page, err := c.ownPage(ctx, "/metrics")
 	if err != nil {
 		return 0, err
 	}
-	_, rest, _ := strings.Cut(string(raw), "RssAnon:")
-	line, _, _ := strings.Cut(rest, "kB")
-	kib, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read /proc/%d/status: %w", pid, err)
+	for line := range strings.Lines(page) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name != "go_memstats_heap_inuse_bytes" && name != "go_memstats_stack_inuse_bytes" {
+			continue
+		}
+		n, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read the daemon's metrics: %w", err)
+		}
+		bytes += n
 	}
-	return kib << 10, nil
+	return bytes, nil
 }
 
-// collect makes the daemon free what it does not use, so that what it does use can be read.
-func (c *running) collect(ctx context.Context) error {
+// ownPage asks the daemon on its socket.
+func (c *running) ownPage(ctx context.Context, path string) (string, error) {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", c.dir.Socket())
 	}
 	own := http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
-	for range 2 { // what the first frees of pools, the second frees
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://daemon/debug/pprof/heap?gc=1", nil)
-		if err != nil {
-			return err
-		}
-		res, err := own.Do(req)
-		if err != nil {
-			return fmt.Errorf("collect the daemon's garbage: %w", err)
-		}
-		_ = res.Body.Close()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://daemon"+path, nil)
+	if err != nil {
+		return "", err
 	}
-	return nil
+	res, err := own.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("ask the daemon: %w", err)
+	}
+	defer res.Body.Close()
+	page, err := io.ReadAll(res.Body)
+	return string(page), err
 }
 
 // revision is the store's: it goes up by one with every write.

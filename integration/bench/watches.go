@@ -13,9 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// settle is how long the daemon takes to give back the memory of work that is over.
-const settle = 8 * time.Second
-
 const (
 	watchedPods = 100
 	// stamp precedes the time of an update in its object.
@@ -152,11 +149,7 @@ func idleWatches(ctx context.Context, o options, c *running, t *table) error {
 }
 
 func (c *running) idleWatches(ctx context.Context, o options, f front, t *table) error {
-	wait(ctx, settle)
-	if err := c.collect(ctx); err != nil {
-		return err
-	}
-	before, err := read(c.daemon.Process.Pid)
+	before, err := c.inUse(ctx)
 	if err != nil {
 		return err
 	}
@@ -176,15 +169,11 @@ func (c *running) idleWatches(ctx context.Context, o options, f front, t *table)
 	if err := opening.Wait(); err != nil {
 		return err
 	}
-	wait(ctx, settle)
-	if err := c.collect(ctx); err != nil {
-		return err
-	}
-	after, err := read(c.daemon.Process.Pid)
+	after, err := c.inUse(ctx)
 	if err != nil {
 		return err
 	}
-	each := float64(after.anon-before.anon) / float64(o.idleWatches) / 1024
+	each := (after - before) / float64(o.idleWatches) / 1024
 	t.add(fmt.Sprintf("%d idle watches, %s: memory of each", o.idleWatches, f.name()), fmt.Sprintf("%.1f KiB", each), aims["idle"])
 	return nil
 }

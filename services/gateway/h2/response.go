@@ -99,6 +99,7 @@ func (w *response) Flush() {
 func (w *response) Detach(s Source) {
 	w.Flush()
 	w.source = s
+	w.header, w.request = nil, nil // whoever may wake the stream holds w
 }
 
 // Wake implements Detacher.
