@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -49,7 +48,7 @@ func TestSelfHealing(t *testing.T) {
 	t.Run("SIGKILL of the cluster: nothing is lost and no container restarts", func(t *testing.T) {
 		pods, containers := podNames(c, "app=my-app"), c.Containers()
 		started := c.Docker(append([]string{"inspect", "--format", "{{.Id}} {{.State.StartedAt}}"}, containers...)...)
-		require.NoError(t, exec.Command("kill", "-KILL", c.PID()).Run())
+		c.Kill()
 		c.Up()
 		c.Kubectl("rollout", "status", "deployment/my-app", "--timeout=60s")
 		require.Equal(t, pods, podNames(c, "app=my-app"))

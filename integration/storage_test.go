@@ -2,7 +2,6 @@ package integration
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -56,7 +55,7 @@ func TestDataOutlivesPods(t *testing.T) {
 		require.Equal(t, node, c.Kubectl("get", "pod", "db-0", "-o", "jsonpath={.spec.nodeName}"), "where its data is")
 	})
 	t.Run("the cluster is killed", func(t *testing.T) {
-		require.NoError(t, exec.Command("kill", "-KILL", c.PID()).Run())
+		c.Kill()
 		c.Up()
 		c.Kubectl("delete", "pod", "db-0", "db-1")
 		ready()

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -197,6 +198,22 @@ func (c *Cluster) PID() string {
 	raw, err := os.ReadFile(filepath.Join(c.DataDir, "karved.lock"))
 	require.NoError(c.t, err)
 	return strings.TrimSpace(string(raw))
+}
+
+// Kill ends the daemon without a warning, and returns when it has let go of the cluster: that is later than it seems to
+// be dead.
+func (c *Cluster) Kill() {
+	c.t.Helper()
+	require.NoError(c.t, exec.Command("kill", "-KILL", c.PID()).Run())
+	lock, err := os.Open(filepath.Join(c.DataDir, "karved.lock"))
+	require.NoError(c.t, err)
+	defer lock.Close()
+	c.Eventually("the daemon is gone", func() string {
+		if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 }
 
 // Docker runs the engine's client.
