@@ -20,6 +20,7 @@ import (
 	systemv1 "karve.dev/karve/gen/go/karve/system/v1"
 	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/services/api/admission"
+	"karve.dev/karve/services/api/admission/policy"
 	"karve.dev/karve/services/api/aggregator"
 	"karve.dev/karve/services/api/alloc"
 	"karve.dev/karve/services/api/audit"
@@ -51,6 +52,7 @@ type Server struct {
 	reach     *reach.Reacher
 	webhooks  *webhook.Client
 	fields    *managedfields.Tracker
+	policies  *policy.Plugin
 	nodes     *node.Service
 	extension *extension.Extensions
 	others    *aggregator.Aggregator

@@ -16,6 +16,7 @@ func (s *Server) Run(ctx context.Context) error {
 	after(ctx, g, s.cache.Ready(), func() error { return s.feedPolicy(ctx, policy) })
 	after(ctx, g, s.cache.Ready(), func() error { return s.nodes.Run(ctx) })
 	after(ctx, g, s.cache.Ready(), func() error { return s.extension.Run(ctx) })
+	after(ctx, g, s.extension.Synced(), func() error { return s.policies.Run(ctx) })
 	after(ctx, g, s.cache.Ready(), func() error { return s.others.Run(ctx) })
 	after(ctx, g, s.cache.Ready(), func() error { return s.begin(ctx, policy) })
 	after(ctx, g, s.ready, func() error { return s.expireEvents(ctx) })

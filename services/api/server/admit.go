@@ -94,6 +94,16 @@ func (s *Server) Kind(gvk schema.GroupVersionKind) (*registry.Kind, bool) {
 	return sv.Kind, true
 }
 
+// KindOf returns the kind of a resource.
+func (s *Server) KindOf(gvr schema.GroupVersionResource) (*registry.Kind, bool) {
+	for _, sv := range s.kinds.Load().order {
+		if sv.GroupVersion() == gvr.GroupVersion() && sv.Resource == gvr.Resource {
+			return sv.Kind, true
+		}
+	}
+	return nil, false
+}
+
 // Equivalents returns the kinds by which the objects of k are served, k among them: its other versions.
 func (s *Server) Equivalents(k *registry.Kind) (out []*registry.Kind) {
 	prefix := KeyPrefix(k)

@@ -40,6 +40,9 @@ func NewCompiler() *Compiler {
 	return c
 }
 
+// Base is the environment of all, without variables.
+func (c *Compiler) Base() *environment.EnvSet { return c.base() }
+
 // For returns a compiler for expressions that share so many variables of their own; these are compiled with it first.
 func (c *Compiler) For(variables int) (*cel.CompositedCompiler, error) {
 	if variables == 0 {

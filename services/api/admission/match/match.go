@@ -28,6 +28,8 @@ type World interface {
 	Kind(gvk schema.GroupVersionKind) (*registry.Kind, bool)
 	// Namespace returns a namespace, which is shared; a NotFound StatusError when there is none.
 	Namespace(ctx context.Context, name string) (*corev1.Namespace, error)
+	// KindOf returns the kind of a resource.
+	KindOf(gvr schema.GroupVersionResource) (*registry.Kind, bool)
 	// Equivalents returns the kinds by which the same objects are served, k itself among them.
 	Equivalents(k *registry.Kind) []*registry.Kind
 }

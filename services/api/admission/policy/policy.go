@@ -25,6 +25,10 @@ type Config struct {
 	Authorize expression.Authorize
 	// Types tells how the objects of a kind merge.
 	Types func(k *registry.Kind) managedfields.TypeConverter
+	// OpenAPI returns the document of a group version, empty where there is none.
+	OpenAPI func(groupVersion string, major int) (document []byte, tag string, err error)
+	// Store changes the status of a policy.
+	Store func(ctx context.Context, name string, change func(*admissionregistrationv1.ValidatingAdmissionPolicy))
 }
 
 // Plugin is an admission plugin. It is safe for concurrent use.

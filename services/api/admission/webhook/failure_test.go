@@ -29,7 +29,9 @@ func TestFailures(t *testing.T) {
 	w.effective()
 	refused := func(answer func(r *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse, want string) {
 		t.Helper()
+		w.mu.Lock() // one that took too long may still be at work
 		w.answer = func(_ string, r *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse { return answer(r) }
+		w.mu.Unlock()
 		err := w.cl.Create(t.Context(), configMap("a"))
 		if ignore {
 			require.NoError(t, err)
@@ -57,9 +59,11 @@ func TestFailures(t *testing.T) {
 			return allowed
 		}, `failed to call webhook: Post "`+w.hook.URL+`/v?timeout=1s": context deadline exceeded`)
 	}
+	w.mu.Lock()
 	w.answer = func(string, *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 		return &admissionv1.AdmissionResponse{}
 	}
+	w.mu.Unlock()
 	require.ErrorContains(t, w.cl.Create(t.Context(), configMap("a")), "denied the request", "an answer is never ignored")
 }
 
