@@ -155,12 +155,14 @@ func (s *Server) newResources() error {
 	s.quotas = quota.New(quota.Config{Store: s.config.Store, Objects: quotaed{s}, Log: s.config.Log})
 	s.resources, err = server.New(context.Background(), server.Config{
 		Store: s.config.Store, Cache: s.cache, Kinds: s.config.Kinds, Authorizer: s.authz,
-		Admission: func(r admission.Reader) admission.Chain { return admission.Default(r, append([]admission.Plugin{s.authz.Admission()}, s.dynamic(r.(*server.Server))...)...) },
-		Hooks:     map[schema.GroupKind]server.Hook{{Kind: "Service"}: allocator},
-		Ledger:    s.quotas,
-		Fields:    s.fields,
-		Sources:   s.sources(),
-		Tokens:    s.config.Tokens, ReviewToken: s.authn.ReviewToken, RulesFor: s.authz.RulesFor, Anonymous: s.anonymous, Audiences: s.config.Audiences, Log: s.config.Log,
+		Admission: func(r admission.Reader) admission.Chain {
+			return admission.Default(r, append([]admission.Plugin{s.authz.Admission()}, s.dynamic(r.(*server.Server))...)...)
+		},
+		Hooks:   map[schema.GroupKind]server.Hook{{Kind: "Service"}: allocator},
+		Ledger:  s.quotas,
+		Fields:  s.fields,
+		Sources: s.sources(),
+		Tokens:  s.config.Tokens, ReviewToken: s.authn.ReviewToken, RulesFor: s.authz.RulesFor, Elsewhere: s.elsewhere, Anonymous: s.anonymous, Audiences: s.config.Audiences, Log: s.config.Log,
 	})
 	return err
 }

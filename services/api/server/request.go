@@ -72,12 +72,12 @@ func (s *Server) Authorize(ctx context.Context, attrs authz.Attributes) error { 
 func (s *Server) authorize(ctx context.Context, attrs authz.Attributes) error {
 	record := audit.From(ctx)
 	record.Asks(attrs)
-	allowed, reason, err := s.config.Authorizer.Authorize(ctx, attrs)
-	if record != nil {
-		record.Decided(allowed, s.explain(attrs, allowed, reason))
 	if s.config.Anonymous != nil && attrs.User.Name == identity.UserAnonymous && !s.config.Anonymous(attrs.URI()) {
 		return apierrors.NewUnauthorized("Unauthorized")
 	}
+	allowed, reason, err := s.config.Authorizer.Authorize(ctx, attrs)
+	if record != nil {
+		record.Decided(allowed, s.explain(attrs, allowed, reason))
 	}
 	if err != nil {
 		return apierrors.NewInternalError(fmt.Errorf("authorize: %w", err))
