@@ -50,7 +50,12 @@ func (a *Agent) collectImages(ctx context.Context) error {
 
 // freeImages removes images that were pulled for pods and that none uses, until need bytes are free.
 func (a *Agent) freeImages(ctx context.Context, need int64) (freed int64) {
-	removed, freed, err := a.images.Collect(ctx, need, a.imagesInUse(), a.cfg.Images.WithDefaults().MinAge)
+	inUse, err := a.imagesInUse(ctx)
+	if err != nil {
+		a.log.Warn("find the images that are in use", zap.Error(err))
+		return 0
+	}
+	removed, freed, err := a.images.Collect(ctx, need, inUse, a.cfg.Images.WithDefaults().MinAge)
 	if err != nil && !errors.Is(err, context.Canceled) {
 		a.log.Warn("some images could not be removed", zap.Error(err))
 	}
@@ -61,8 +66,9 @@ func (a *Agent) freeImages(ctx context.Context, need int64) (freed int64) {
 	return freed
 }
 
-// imagesInUse are the images of all containers that there are, also of ended ones: the engine holds on to those too.
-func (a *Agent) imagesInUse() map[string]bool {
+// imagesInUse are the images of all containers that there are, also of ended ones: the engine holds on to those too. Of
+// those that are mounted as volumes it does not know.
+func (a *Agent) imagesInUse(ctx context.Context) (map[string]bool, error) {
 	out := map[string]bool{}
 	for _, p := range a.pool.All() {
 		for _, list := range p.Containers {
@@ -71,5 +77,19 @@ func (a *Agent) imagesInUse() map[string]bool {
 			}
 		}
 	}
-	return out
+	for _, pod := range a.pool.Pods() {
+		for _, v := range pod.Spec.Volumes {
+			if v.Image == nil {
+				continue
+			}
+			img, err := a.cfg.Runtime.Image(ctx, v.Image.Reference)
+			switch {
+			case err == nil:
+				out[img.ID] = true
+			case !errors.Is(err, runtime.ErrNotFound):
+				return nil, err
+			}
+		}
+	}
+	return out, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,6 +36,20 @@ func running(dir cluster.Dir) (pid int, ok bool) {
 	}
 	pid, err = strconv.Atoi(strings.TrimSpace(string(raw)))
 	return pid, err == nil
+}
+
+// dyingTimeout is how long a daemon that answers nobody is given to be gone.
+const dyingTimeout = 3 * time.Second
+
+// answers reports whether the daemon takes connections. One that has been killed holds its lock a moment longer, while
+// the kernel clears up after it.
+func answers(dir cluster.Dir) bool {
+	conn, err := net.DialTimeout("unix", dir.Socket(), time.Second)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }
 
 // daemonPath finds karved: beside this program, or on the PATH.

@@ -58,7 +58,7 @@ func upCommand() *cobra.Command {
 
 func up(ctx context.Context, o *upOptions) error {
 	dir := o.dir()
-	if pid, ok := running(dir); ok {
+	if pid, ok := running(dir); ok && (answers(dir) || !waitGone(dir, dyingTimeout)) {
 		fmt.Printf("karve: cluster %q is running (process %d)\n", o.name, pid)
 		for _, flag := range slices.Concat([]string{"listen", "grpc-listen", "nodes", "dataplane"}, o.access.Changed(), o.upkeep.Changed()) {
 			if o.changed(flag) {
