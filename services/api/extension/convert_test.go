@@ -1,6 +1,7 @@
 package extension_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -122,13 +123,18 @@ func (w *world) gadget(version, name string) (map[string]any, error) {
 
 func TestVersionsAreConvertedByAWebhook(t *testing.T) {
 	w, c := startConverting(t)
-	stream, err := w.rpc.Watch(t.Context(), &apiv1.WatchRequest{Ref: gadgetRef("v2", ""), As: inJSON})
+	watching, stop := context.WithCancel(t.Context())
+	stream, err := w.rpc.Watch(watching, &apiv1.WatchRequest{Ref: gadgetRef("v2", ""), As: inJSON})
 	require.NoError(t, err)
 	made := w.mustCreate(gadget("v2", "a", "host: h"))
 	require.Equal(t, "80", made.Object["port"])
 	ev, err := stream.Recv()
 	require.NoError(t, err)
 	require.Contains(t, string(ev.GetEvents()[0].GetObject().GetData()), `"host":"h"`)
+	stop()
+	for err == nil {
+		_, err = stream.Recv()
+	}
 
 	stored, err := w.gadget("v1", "a")
 	require.NoError(t, err)

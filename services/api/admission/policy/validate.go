@@ -20,6 +20,9 @@ func (p *Plugin) Validate(ctx context.Context, a *admission.Attributes) error {
 	if err := p.checkExpressions(a); err != nil {
 		return err
 	}
+	if err := p.checkReader(ctx, a); err != nil {
+		return err
+	}
 	policies, err := p.validators.All(ctx)
 	if err != nil || len(policies) == 0 || !match.Concerns(a) {
 		return err
