@@ -7,7 +7,9 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -59,6 +61,10 @@ func (s *Server) begin(ctx context.Context, ref *apiv1.ObjectRef, verb string, f
 	}
 	if len(fieldSelector) > 0 {
 		attrs.FieldSelector = fieldSelector[0]
+		if attrs.Name == "" && verb != "deletecollection" {
+			// Who may read one object only may list and watch it.
+			attrs.Name = selectedName(fieldSelector[0])
+		}
 	}
 	if err := s.authorize(ctx, attrs); err != nil {
 		return nil, err
@@ -66,8 +72,23 @@ func (s *Server) begin(ctx context.Context, ref *apiv1.ObjectRef, verb string, f
 	return r, r.check(verb)
 }
 
+// selectedName is the name of the one object that a field selector chooses; empty when it may choose others.
+func selectedName(selector string) string {
+	parsed, err := fields.ParseSelector(selector)
+	if err != nil {
+		return ""
+	}
+	name, _ := parsed.RequiresExactMatch("metadata.name")
+	if len(path.IsValidPathSegmentName(name)) > 0 {
+		return ""
+	}
+	return name
+}
+
 // Authorize refuses what somebody may not do.
-func (s *Server) Authorize(ctx context.Context, attrs authz.Attributes) error { return s.authorize(ctx, attrs) }
+func (s *Server) Authorize(ctx context.Context, attrs authz.Attributes) error {
+	return s.authorize(ctx, attrs)
+}
 
 func (s *Server) authorize(ctx context.Context, attrs authz.Attributes) error {
 	record := audit.From(ctx)

@@ -54,7 +54,7 @@ func Describe(method, path string, query url.Values) Request {
 	case r.Name == "" && r.Verb == "delete":
 		r.Verb = "deletecollection"
 	}
-	if r.Name == "" {
+	if r.Verb == "list" || r.Verb == "watch" {
 		r.Name = named(query)
 	}
 	r.LongRunning = r.Verb == "watch" || longRunning[r.Subresource]
