@@ -8,6 +8,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"karve.dev/karve/internal/identity"
@@ -117,4 +118,13 @@ func TestTheAPIMayHaveAudiencesOfItsOwn(t *testing.T) {
 		err := c.Client(identity.User{}).Create(ctx, &authenticationv1.SelfSubjectReview{})
 		require.Equal(t, good, err == nil, "%v", err)
 	}
+}
+
+func TestNobodyMayBeRefusedAltogether(t *testing.T) {
+	c := apitest.Start(t, func(c *api.Config) { c.NoAnonymous = true })
+	gateway := c.Client(identity.User{Name: identity.UserGateway})
+	err := gateway.Create(t.Context(), &authenticationv1.SelfSubjectReview{})
+	require.True(t, apierrors.IsUnauthorized(err), "%v", err)
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-remote-user", "jane")
+	require.NoError(t, gateway.Create(ctx, &authenticationv1.SelfSubjectReview{}))
 }
