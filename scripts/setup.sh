@@ -32,6 +32,8 @@ if [ "$purpose" = test ]; then
   need gcc gcc
   need node nodejs
   need npm npm
+  need openssl openssl
+  need prometheus prometheus
 fi
 if [ ${#missing[@]} -gt 0 ]; then
   have apt-get || die "please install: ${!missing[*]} (this script knows apt-get only)"
@@ -74,6 +76,10 @@ fi
 
 if [ "$purpose" = test ]; then
   scripts/vm-kernel.sh
+  if [ ! -x .tools/bin/helm ]; then
+    say "building helm"
+    mkdir -p .tools/bin && GOBIN=$PWD/.tools/bin GOFLAGS= go install helm.sh/helm/v3/cmd/helm@v3.22.0
+  fi
   if ! have kubectl; then
     say "kubectl is not installed: the tests use the one that is built into bin/karve"
   fi
