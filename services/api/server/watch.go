@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"io"
 	"time"
 
 	"google.golang.org/grpc"
@@ -51,7 +50,10 @@ func (s *Server) Watch(req *apiv1.WatchRequest, stream grpc.ServerStreamingServe
 		return err
 	}
 	if call != nil {
-		unhook := context.AfterFunc(ctx, call.Wake)
+		unhook := context.AfterFunc(ctx, func() {
+			told.ended.Store(true)
+			call.Wake()
+		})
 		told.cancel = func() { unhook(); cancel() }
 		call.Leave(told)
 		return nil
@@ -60,95 +62,12 @@ func (s *Server) Watch(req *apiv1.WatchRequest, stream grpc.ServerStreamingServe
 	return told.pump(stream)
 }
 
-// header tells the client that its watch is accepted, however long nothing happens, and how its events are encoded.
+// header tells the client that its watch is accepted and how its events are encoded.
 func (e *eventEncoder) header() metadata.MD {
 	if e.encoding(e.as) == json_ {
 		return metadata.MD{"encoding": {"json"}}
 	}
 	return metadata.MD{"encoding": {"protobuf"}}
-}
-
-// telling is a watch that is under way.
-type telling struct {
-	s      *Server
-	ctx    context.Context
-	cancel context.CancelFunc
-	w      *watch.Watcher
-	e      *eventEncoder
-	res    apiv1.WatchResponse
-	over   bool
-}
-
-var _ transport.Source = (*telling)(nil)
-
-// pump sends until the watch ends.
-func (t *telling) pump(stream grpc.ServerStreamingServer[apiv1.WatchResponse]) error {
-	for !t.over {
-		events, err := t.w.Next(t.ctx)
-		res, err := t.answer(events, err, &apiv1.WatchResponse{})
-		if res == nil {
-			return err
-		}
-		if err := stream.Send(res); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Poll implements transport.Source.
-func (t *telling) Poll() (m any, behind bool, err error) {
-	if t.over || t.ctx.Err() != nil {
-		return nil, false, io.EOF
-	}
-	events, behind, err := t.w.Poll()
-	if err == nil && len(events) == 0 {
-		return nil, false, nil
-	}
-	t.res.Events = t.res.Events[:0]
-	res, err := t.answer(events, err, &t.res)
-	if res == nil {
-		if err == nil {
-			err = io.EOF
-		}
-		return nil, false, err
-	}
-	return res, behind || t.over, nil
-}
-
-// Close implements transport.Source.
-func (t *telling) Close() {
-	t.w.Stop()
-	t.cancel()
-}
-
-// answer makes what the client is told of the next events, or of what ended the watch; nil: nothing, the watch is over.
-func (t *telling) answer(events []watch.Event, err error, res *apiv1.WatchResponse) (*apiv1.WatchResponse, error) {
-	switch {
-	case err == nil:
-	case t.ctx.Err() != nil, errors.Is(err, watch.ErrClosed), errors.Is(err, watch.ErrSlow):
-		// The client resumes from the last event that it got.
-		return nil, nil
-	default:
-		t.over = true
-		last, err := t.e.failure(t.s.cacheError(err))
-		if err != nil {
-			return nil, err
-		}
-		res.Events = append(res.Events, last)
-		return res, nil
-	}
-	if res.Events == nil {
-		res.Events = make([]*apiv1.WatchEvent, 0, len(events))
-	}
-	for i := range events {
-		ev, err := t.e.encode(&events[i])
-		if err != nil {
-			return nil, err
-		}
-		res.Events = append(res.Events, ev)
-	}
-	return res, nil
 }
 
 // watchOptions works out where a watch begins, from its resourceVersion and sendInitialEvents.
