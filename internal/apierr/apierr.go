@@ -52,7 +52,7 @@ func ToGRPC(err error) error {
 		return plainToGRPC(err)
 	}
 	kube := apiStatus.Status()
-	st := status.New(codeOf(kube.Reason), kube.Message)
+	st := status.New(codeOf(&kube), kube.Message)
 	body, jsonErr := json.Marshal(&kube)
 	if jsonErr != nil {
 		return st.Err()
@@ -73,9 +73,15 @@ func plainToGRPC(err error) error {
 	return ToGRPC(apierrors.NewInternalError(err))
 }
 
-func codeOf(reason metav1.StatusReason) codes.Code {
+// codeOf goes by the reason, or by the HTTP code where the reason is nobody's: users' webhooks refuse in words of their own.
+func codeOf(status *metav1.Status) codes.Code {
 	for _, r := range reasons {
-		if r.reason == reason {
+		if r.reason == status.Reason {
+			return r.code
+		}
+	}
+	for _, r := range reasons {
+		if r.http == status.Code && status.Code < http.StatusInternalServerError {
 			return r.code
 		}
 	}
