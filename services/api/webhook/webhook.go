@@ -69,6 +69,9 @@ func (c *Client) Post(ctx context.Context, e Endpoint, timeout time.Duration, bo
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json, */*")
 	req.Header.Set("User-Agent", "karve-api")
+	// A webhook's answer is the same each time, so that a kept connection whose other end has gone is no failure. The
+	// header is not sent.
+	req.Header["Idempotency-Key"] = []string{}
 	res, err := client.Do(req)
 	if err != nil {
 		return nil, err

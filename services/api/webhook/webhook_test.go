@@ -33,3 +33,14 @@ func TestBehindAService(t *testing.T) {
 	_, err := c.Post(t.Context(), e, time.Second, []byte("{}"))
 	require.ErrorContains(t, err, "certificate is valid for hook.ns.svc, localhost, not other.ns.svc")
 }
+
+func TestAKeptConnectionThatHasGoneIsNoFailure(t *testing.T) {
+	hook := webhooktest.Start(t, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write([]byte("{}")) }))
+	c := webhook.New(nil)
+	t.Cleanup(c.Close)
+	for range 5 {
+		_, err := c.Post(t.Context(), webhook.Endpoint{URL: hook.URL, CABundle: hook.CA}, time.Second, []byte("{}"))
+		require.NoError(t, err)
+		hook.Hangup()
+	}
+}

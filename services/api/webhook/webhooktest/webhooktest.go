@@ -60,6 +60,9 @@ func Start(t testing.TB, handler http.Handler, names ...string) *Server {
 // Address is where the webhook listens.
 func (s *Server) Address() string { return s.server.Listener.Addr().String() }
 
+// Hangup ends the connections of clients.
+func (s *Server) Hangup() { s.server.CloseClientConnections() }
+
 // Close ends the webhook.
 func (s *Server) Close() {
 	s.server.CloseClientConnections()
