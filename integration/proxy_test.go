@@ -41,6 +41,7 @@ func buildExtension(t *testing.T) {
 	load := exec.Command("sh", "-c", `tar -c -C "$1" extension | docker import --change 'ENTRYPOINT ["/extension"]' - "$2"`, "sh", dir, extensionImage)
 	out, err = load.CombinedOutput()
 	require.NoError(t, err, "%s", out)
+	t.Cleanup(func() { _ = exec.Command("docker", "rmi", extensionImage).Run() })
 }
 
 // selfSigned makes a certificate for a name and its key, in PEM and base64.
