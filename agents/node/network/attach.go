@@ -40,8 +40,25 @@ func (n *Network) Attach(ctx context.Context, sandbox string, pid int, addr neti
 	if err := nl.LinkSetHairpin(host, true); err != nil {
 		return fmt.Errorf("allow hairpin on %s: %w", host.Attrs().Name, err)
 	}
+	if err := forward(nl, host, hardwareAddress(addr)); err != nil {
+		return err
+	}
 	if err := nl.LinkSetUp(host); err != nil {
 		return fmt.Errorf("bring up %s: %w", host.Attrs().Name, err)
+	}
+	return nil
+}
+
+// forward tells the bridge where an address lives now. It would learn that from the pod's first packet, but a pod that
+// only listens sends none while the bridge still knows the address behind the interface of a sandbox that had it before:
+// the kernel takes a dead sandbox's interface away when it gets to it, which on a busy machine is many seconds later. The
+// entry goes with the interface.
+func forward(nl *netlink.Handle, host netlink.Link, hw net.HardwareAddr) error {
+	err := nl.NeighSet(&netlink.Neigh{
+		LinkIndex: host.Attrs().Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_MASTER, State: netlink.NUD_NOARP, HardwareAddr: hw,
+	})
+	if err != nil {
+		return fmt.Errorf("let the bridge know who is behind %s: %w", host.Attrs().Name, err)
 	}
 	return nil
 }

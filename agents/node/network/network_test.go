@@ -92,13 +92,17 @@ func reach(from, to int, addr string) error {
 		return err
 	}
 	defer lis.Close()
-	return inside(from, func() error {
+	dial := func() error {
 		conn, err := net.DialTimeout("tcp", lis.Addr().String(), eventually)
 		if err == nil {
 			_ = conn.Close()
 		}
 		return err
-	})
+	}
+	if from == 0 {
+		return dial()
+	}
+	return inside(from, dial)
 }
 
 func TestPodsOfTwoNodesReachEachOther(t *testing.T) {
@@ -148,3 +152,35 @@ const (
 )
 
 func itoa(i int) string { return strconv.Itoa(i) }
+
+// TestAnAddressMovesAtOnce gives an address to a second sandbox while the interface of the first is still there, as the
+// kernel leaves it for a while. The second one sends nothing by itself.
+func TestAnAddressMovesAtOnce(t *testing.T) {
+	if os.Getuid() != 0 || runtime.GOOS != "linux" {
+		t.Skip("needs root")
+	}
+	ctx, cluster := t.Context(), "nettest-moves"+itoa(os.Getpid())
+	n := New(Config{Cluster: cluster, Node: "n"})
+	t.Cleanup(n.Close)
+	t.Cleanup(func() { require.NoError(t, Cleanup(context.Background(), cluster, "n")) })
+	require.NoError(t, n.Setup(ctx, netip.MustParsePrefix("10.231.3.0/24")))
+	first, second := sandbox(t), sandbox(t)
+	addr, err := n.Allocate("pod")
+	require.NoError(t, err)
+	require.NoError(t, n.Attach(ctx, cluster+"first", first, addr))
+	require.NoError(t, reach(0, first, addr.String()))
+
+	require.NoError(t, inside(first, func() error {
+		eth0, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		return netlink.AddrDel(eth0, &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(24, 32)}})
+	}))
+	// Without IPv6, the second sandbox's interface does not announce itself when it comes up.
+	require.NoError(t, inside(second, func() error {
+		return os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
+	}))
+	require.NoError(t, n.Attach(ctx, cluster+"second", second, addr))
+	require.NoError(t, reach(0, second, addr.String()))
+}
