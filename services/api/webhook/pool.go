@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -77,7 +78,7 @@ func (p *pool) dropOldest() {
 
 func (p *pool) open(e Endpoint) (*http.Client, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if len(e.CABundle) > 0 {
+	if len(bytes.TrimSpace(e.CABundle)) > 0 {
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(e.CABundle) {
 			return nil, errors.New("unable to load root certificates: unable to parse bytes as PEM block")
