@@ -200,7 +200,7 @@ func (w *worker) step(ctx context.Context, now time.Time) (wake time.Time, done 
 	w.backOffEvents(&status)
 	w.obs.Previous = status
 	w.report(&status, now, false)
-	w.tellStopped(plan.Done || status.Phase == corev1.PodFailed || status.Phase == corev1.PodSucceeded)
+	w.tellStopped(plan.Done || len(w.obs.Sandboxes) == 0 && (status.Phase == corev1.PodFailed || status.Phase == corev1.PodSucceeded))
 	w.keepVolumesFresh(ctx, now)
 	w.keepPorts(ctx, now)
 	wake = plan.Wake
