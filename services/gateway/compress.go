@@ -53,8 +53,6 @@ func (b *body) writeGzip(w *response) {
 	z := gzipWriters.Get().(*gzip.Writer)
 	defer gzipWriters.Put(z)
 	z.Reset(w)
-	_, _ = z.Write(b.head)
-	_, _ = z.Write(b.data)
-	_, _ = z.Write(b.tail)
+	b.send(z)
 	_ = z.Close()
 }

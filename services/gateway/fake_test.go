@@ -98,8 +98,16 @@ func (f *fakeAPI) Get(ctx context.Context, req *apiv1.GetRequest) (*apiv1.Result
 	return f.answer(ctx, req, req.GetAs())
 }
 
+// List answers in pieces of one byte where it may.
 func (f *fakeAPI) List(ctx context.Context, req *apiv1.ListRequest) (*apiv1.Result, error) {
-	return f.answer(ctx, req, req.GetAs())
+	res, err := f.answer(ctx, req, req.GetAs())
+	if o := res.GetObject(); err == nil && req.GetAs().GetInPieces() {
+		all := o.GetData()
+		for o.Data = all[:1]; len(o.Pieces)+1 < len(all); {
+			o.Pieces = append(o.Pieces, all[len(o.Pieces)+1:][:1])
+		}
+	}
+	return res, err
 }
 
 func (f *fakeAPI) Create(ctx context.Context, req *apiv1.CreateRequest) (*apiv1.Result, error) {

@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -38,7 +41,11 @@ func (g *Gateway) respond(w *response, c *call, result *apiv1.Result) {
 		b.data = obj.GetData()
 	case media.YAML:
 		b.data, err = yaml.JSONToYAML(obj.GetData())
-	default:
+	case media.JSON:
+		if b.data, b.pieces = obj.GetData(), obj.GetPieces(); len(b.pieces) > 0 {
+			b.tail = newline
+			break
+		}
 		b.setJSON(obj.GetData(), pretty(c.r))
 	}
 	if err != nil {
@@ -102,11 +109,12 @@ const (
 	answerTimeout = 2 * time.Minute
 )
 
-// body is an answer in up to three pieces, so that the API service's bytes are never copied.
+// body is an answer in pieces, so that the API service's bytes are not joined first.
 type body struct {
 	contentType      []string
 	code             int
 	head, data, tail []byte
+	pieces           [][]byte // between data and tail
 }
 
 var newline = []byte("\n")
@@ -126,29 +134,60 @@ func (b *body) setJSON(data []byte, indent bool) {
 	}
 }
 
-func (b *body) size() int { return len(b.head) + len(b.data) + len(b.tail) }
+func (b *body) size() int {
+	n := len(b.head) + len(b.data) + len(b.tail)
+	for _, p := range b.pieces {
+		n += len(p)
+	}
+	return n
+}
+
+// pieceBuffers gather small pieces into large writes.
+var pieceBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, largeBody) }}
+
+// send writes all pieces.
+func (b *body) send(w io.Writer) {
+	if len(b.pieces) > 0 {
+		buf := pieceBuffers.Get().(*bufio.Writer)
+		buf.Reset(w)
+		defer func() {
+			_ = buf.Flush()
+			buf.Reset(nil)
+			pieceBuffers.Put(buf)
+		}()
+		w = buf
+	}
+	for _, p := range [][]byte{b.head, b.data} {
+		if len(p) > 0 {
+			_, _ = w.Write(p)
+		}
+	}
+	for _, p := range b.pieces {
+		if _, err := w.Write(p); err != nil {
+			return // the client is gone
+		}
+	}
+	if len(b.tail) > 0 {
+		_, _ = w.Write(b.tail)
+	}
+}
 
 // write sends the answer, compressed where that pays.
 func (b *body) write(w *response, r *http.Request) {
 	h := w.Header()
 	h["Content-Type"] = b.contentType
-	if b.size() >= largeBody {
+	size := b.size()
+	if size >= largeBody {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
 	}
-	if b.size() >= gzipThreshold {
+	if size >= gzipThreshold {
 		h.Add("Vary", "Accept-Encoding")
 		if wantsGzip(r) {
 			b.writeGzip(w)
 			return
 		}
 	}
-	h["Content-Length"] = []string{strconv.Itoa(b.size())}
+	h["Content-Length"] = []string{strconv.Itoa(size)}
 	w.WriteHeader(b.code)
-	if len(b.head) > 0 {
-		_, _ = w.Write(b.head)
-	}
-	_, _ = w.Write(b.data)
-	if len(b.tail) > 0 {
-		_, _ = w.Write(b.tail)
-	}
+	b.send(w)
 }

@@ -31,6 +31,7 @@ func (g *Gateway) list(c *call) (*apiv1.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.as.InPieces = c.accepted.Type == media.JSON && !pretty(c.r)
 	return g.resources.List(c.ctx, &apiv1.ListRequest{
 		Ref: c.ref(), LabelSelector: c.query.Get("labelSelector"), FieldSelector: c.query.Get("fieldSelector"), Limit: limit, Continue: c.query.Get("continue"),
 		ResourceVersion: c.query.Get("resourceVersion"), ResourceVersionMatch: c.query.Get("resourceVersionMatch"), As: c.as,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -133,7 +134,7 @@ func jsonOf(o *apiv1.Object) []byte {
 		return nil
 	}
 	if o.GetEncoding() == apiv1.Encoding_ENCODING_JSON {
-		return asJSON(o.GetData())
+		return asJSON(slices.Concat(append([][]byte{o.GetData()}, o.GetPieces()...)...))
 	}
 	gvk := schema.FromAPIVersionAndKind(o.GetApiVersion(), o.GetKind())
 	obj, err := scheme.Scheme.New(gvk)

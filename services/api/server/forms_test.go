@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -66,6 +67,23 @@ func TestMetadataOnly(t *testing.T) {
 		require.Equal(t, "a", partial.Name)
 		require.Equal(t, partial.ResourceVersion, all.Items[0].ResourceVersion)
 		require.NotContains(t, string(list.Object.Data), `"containers"`)
+	}
+}
+
+func TestAListInPiecesIsTheSame(t *testing.T) {
+	w := newWorld(t)
+	for _, names := range [][]string{{}, {"a"}, {"b", "c"}} {
+		for _, name := range names {
+			require.NoError(t, w.Create(w.ctx, newPod(name)))
+		}
+		as := inJSON(apiv1.Form_FORM_OBJECT)
+		whole, err := w.rpc.List(w.ctx, &apiv1.ListRequest{Ref: refTo("Pod", "", ""), As: as})
+		require.NoError(t, err)
+		as.InPieces = true
+		pieces, err := w.rpc.List(w.ctx, &apiv1.ListRequest{Ref: refTo("Pod", "", ""), As: as})
+		require.NoError(t, err)
+		require.NotEmpty(t, pieces.Object.Pieces)
+		require.Equal(t, string(whole.Object.Data), string(bytes.Join(append([][]byte{pieces.Object.Data}, pieces.Object.Pieces...), nil)))
 	}
 }
 

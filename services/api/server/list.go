@@ -58,10 +58,10 @@ func (r *request) encodeList(meta metav1.ListMeta, entries []*watch.Entry, as *a
 		if encoding == protobuf {
 			return r.metadataList(meta, entries)
 		}
-		return jsonList(listKind, meta, entries, func(it *item) ([]byte, error) { return r.metadata(it, json_) })
+		return jsonList(listKind, meta, entries, as, func(it *item) ([]byte, error) { return r.metadata(it, json_) })
 	}
 	if encoding == json_ {
-		return jsonList(listKind, meta, entries, r.body)
+		return jsonList(listKind, meta, entries, as, r.body)
 	}
 	return protobufList(r.served, listKind, meta, entries)
 }
@@ -102,27 +102,43 @@ func (sv *served) metadataList(meta metav1.ListMeta, entries []*watch.Entry) (*a
 	return envelope(gvkPartialList, protobuf, list.Bytes()), nil
 }
 
-// jsonList joins the JSON of the items: each is encoded once and shared while the cache keeps it.
-func jsonList(gvk schema.GroupVersionKind, meta metav1.ListMeta, entries []*watch.Entry, encode func(*item) ([]byte, error)) (*apiv1.Object, error) {
+// jsonList lines up the JSON of the items: each is encoded once and shared while the cache keeps it. They are joined only
+// for callers that do not take them one by one.
+func jsonList(gvk schema.GroupVersionKind, meta metav1.ListMeta, entries []*watch.Entry, as *apiv1.Representation, encode func(*item) ([]byte, error)) (*apiv1.Object, error) {
 	head, err := json.Marshal(&meta)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
-	bodies := make([][]byte, len(entries))
-	size := 128 + len(head)
+	pieces := make([][]byte, 0, 2*len(entries)+1)
 	for i, e := range entries {
 		it := entryItem(e)
-		if bodies[i], err = encode(&it); err != nil {
+		body, err := encode(&it)
+		if err != nil {
 			return nil, err
 		}
-		size += len(bodies[i]) + 1
-	}
-	out := append(make([]byte, 0, size), codec.ListHead(gvk, head)...)
-	for i, body := range bodies {
 		if i > 0 {
-			out = append(out, ',')
+			pieces = append(pieces, comma)
 		}
-		out = append(out, body...)
+		pieces = append(pieces, body)
 	}
-	return envelope(gvk, json_, append(out, ']', '}')), nil
+	list := envelope(gvk, json_, []byte(codec.ListHead(gvk, head)))
+	list.Pieces = append(pieces, listEnd)
+	if !as.GetInPieces() {
+		list.Data, list.Pieces = join(list.Data, list.Pieces), nil
+	}
+	return list, nil
+}
+
+var comma, listEnd = []byte(","), []byte("]}")
+
+func join(first []byte, rest [][]byte) []byte {
+	size := len(first)
+	for _, p := range rest {
+		size += len(p)
+	}
+	out := append(make([]byte, 0, size), first...)
+	for _, p := range rest {
+		out = append(out, p...)
+	}
+	return out
 }

@@ -86,8 +86,10 @@ func TestWhatBreaksTheProtocolIsRefused(t *testing.T) {
 		"too much credit, a stream": {func(r *raw) { r.ask(1, true); _ = r.WriteWindowUpdate(1, 1<<31-1) }, 1, http2.ErrCodeFlowControl},
 		"no path":                   {func(r *raw) { r.ask(1, true, ":method", "GET", ":scheme", "https") }, 1, http2.ErrCodeProtocol},
 		"upper case":                {func(r *raw) { r.ask(1, true, ":method", "GET", ":scheme", "https", ":path", "/", "Bad", "x") }, 1, http2.ErrCodeProtocol},
-		"a push":                    {func(r *raw) { _ = r.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, EndHeaders: true}) }, 0, http2.ErrCodeProtocol},
-		"a huge frame":              {func(r *raw) { _ = r.WriteRawFrame(http2.FramePing, 0, 0, make([]byte, 1<<20)) }, 0, http2.ErrCodeFrameSize},
+		"a push": {func(r *raw) {
+			_ = r.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, EndHeaders: true})
+		}, 0, http2.ErrCodeProtocol},
+		"a huge frame": {func(r *raw) { _ = r.WriteRawFrame(http2.FramePing, 0, 0, make([]byte, 1<<20)) }, 0, http2.ErrCodeFrameSize},
 		"more than was declared": {func(r *raw) {
 			r.ask(1, false, ":method", "POST", ":scheme", "https", ":path", "/", "content-length", "3")
 			_ = r.WriteData(1, true, []byte("four"))

@@ -253,6 +253,8 @@ type Representation struct {
 	Form     Form                   `protobuf:"varint,2,opt,name=form,proto3,enum=karve.api.v1.Form" json:"form,omitempty"`
 	// With FORM_TABLE: "None", "Metadata" (the default) or "Object", as in TableOptions.includeObject.
 	IncludeObject string `protobuf:"bytes,3,opt,name=include_object,json=includeObject,proto3" json:"include_object,omitempty"`
+	// The caller takes a long answer as Object.pieces, which saves the server joining them.
+	InPieces      bool `protobuf:"varint,4,opt,name=in_pieces,json=inPieces,proto3" json:"in_pieces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -306,6 +308,13 @@ func (x *Representation) GetIncludeObject() string {
 		return x.IncludeObject
 	}
 	return ""
+}
+
+func (x *Representation) GetInPieces() bool {
+	if x != nil {
+		return x.InPieces
+	}
+	return false
 }
 
 // ObjectRef names a collection, an object, or a subresource of one.
@@ -390,11 +399,13 @@ func (x *ObjectRef) GetSubresource() string {
 
 // Object is an envelope around one object, list, table or Status.
 type Object struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ApiVersion    string                 `protobuf:"bytes,1,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
-	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	Encoding      Encoding               `protobuf:"varint,3,opt,name=encoding,proto3,enum=karve.api.v1.Encoding" json:"encoding,omitempty"`
-	Data          []byte                 `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	ApiVersion string                 `protobuf:"bytes,1,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
+	Kind       string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Encoding   Encoding               `protobuf:"varint,3,opt,name=encoding,proto3,enum=karve.api.v1.Encoding" json:"encoding,omitempty"`
+	Data       []byte                 `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	// What follows data. Only in answers to callers that asked for it (Representation.in_pieces).
+	Pieces        [][]byte `protobuf:"bytes,5,rep,name=pieces,proto3" json:"pieces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -453,6 +464,13 @@ func (x *Object) GetEncoding() Encoding {
 func (x *Object) GetData() []byte {
 	if x != nil {
 		return x.Data
+	}
+	return nil
+}
+
+func (x *Object) GetPieces() [][]byte {
+	if x != nil {
+		return x.Pieces
 	}
 	return nil
 }
@@ -1449,24 +1467,26 @@ var File_karve_api_v1_resource_proto protoreflect.FileDescriptor
 
 const file_karve_api_v1_resource_proto_rawDesc = "" +
 	"\n" +
-	"\x1bkarve/api/v1/resource.proto\x12\fkarve.api.v1\"\x93\x01\n" +
+	"\x1bkarve/api/v1/resource.proto\x12\fkarve.api.v1\"\xb0\x01\n" +
 	"\x0eRepresentation\x122\n" +
 	"\bencoding\x18\x01 \x01(\x0e2\x16.karve.api.v1.EncodingR\bencoding\x12&\n" +
 	"\x04form\x18\x02 \x01(\x0e2\x12.karve.api.v1.FormR\x04form\x12%\n" +
-	"\x0einclude_object\x18\x03 \x01(\tR\rincludeObject\"\x94\x01\n" +
+	"\x0einclude_object\x18\x03 \x01(\tR\rincludeObject\x12\x1b\n" +
+	"\tin_pieces\x18\x04 \x01(\bR\binPieces\"\x94\x01\n" +
 	"\tObjectRef\x12\x1f\n" +
 	"\vapi_version\x18\x01 \x01(\tR\n" +
 	"apiVersion\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x1c\n" +
 	"\tnamespace\x18\x03 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12 \n" +
-	"\vsubresource\x18\x05 \x01(\tR\vsubresource\"\x85\x01\n" +
+	"\vsubresource\x18\x05 \x01(\tR\vsubresource\"\x9d\x01\n" +
 	"\x06Object\x12\x1f\n" +
 	"\vapi_version\x18\x01 \x01(\tR\n" +
 	"apiVersion\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x122\n" +
 	"\bencoding\x18\x03 \x01(\x0e2\x16.karve.api.v1.EncodingR\bencoding\x12\x12\n" +
-	"\x04data\x18\x04 \x01(\fR\x04data\"\x88\x01\n" +
+	"\x04data\x18\x04 \x01(\fR\x04data\x12\x16\n" +
+	"\x06pieces\x18\x05 \x03(\fR\x06pieces\"\x88\x01\n" +
 	"\x06Result\x12,\n" +
 	"\x06object\x18\x01 \x01(\v2\x14.karve.api.v1.ObjectR\x06object\x12\x1a\n" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12\x18\n" +
