@@ -33,7 +33,6 @@ if [ "$purpose" = test ]; then
   need node nodejs
   need npm npm
   need openssl openssl
-  need prometheus prometheus
 fi
 if [ ${#missing[@]} -gt 0 ]; then
   have apt-get || die "please install: ${!missing[*]} (this script knows apt-get only)"
