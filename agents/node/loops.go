@@ -14,12 +14,9 @@ import (
 
 	"karve.dev/karve/agents/node/machine"
 	"karve.dev/karve/agents/node/report"
-	"karve.dev/karve/agents/node/runtime"
 )
 
 const (
-	// resyncEvery is how often containers are listed although events tell everything.
-	resyncEvery = 5 * time.Minute
 	// repairEvery is how often the network's rules are checked.
 	repairEvery = 5 * time.Minute
 	// measureEvery is how often the machine is measured by default.
@@ -112,66 +109,6 @@ func (a *Agent) setReady() {
 	}
 	a.readyOnce.Do(func() { close(a.isReady) })
 	a.node.SetCondition(corev1.NodeReady, corev1.ConditionTrue, "KubeletReady", "kubelet is posting ready status")
-}
-
-// followEngine keeps watching the engine. Whenever it is reached anew all containers are listed, after the watch has
-// begun, so that nothing falls between.
-func (a *Agent) followEngine(ctx context.Context) error {
-	wait := firstPause
-	for {
-		watchCtx, cancel := context.WithCancel(ctx)
-		var syncing sync.WaitGroup
-		err := a.cfg.Runtime.Watch(watchCtx, a.owner, func() {
-			syncing.Add(1)
-			go func() {
-				defer syncing.Done()
-				if a.resync(watchCtx) {
-					wait = firstPause
-				} else {
-					cancel() // and begin again
-				}
-			}()
-		}, a.handle)
-		cancel()
-		syncing.Wait()
-		if ctx.Err() != nil {
-			return nil
-		}
-		a.log.Warn("lost sight of the container engine", zap.Error(err))
-		a.setEngine(fmt.Errorf("container runtime is down: %w", err))
-		if !pause(ctx, wait) {
-			return nil
-		}
-		wait = min(wait*2, longPause)
-	}
-}
-
-// resync lists containers, now and from time to time; false when the engine does not answer.
-func (a *Agent) resync(ctx context.Context) bool {
-	for {
-		a.images.Forget()
-		if err := a.pool.Resync(ctx); err != nil {
-			if ctx.Err() == nil {
-				a.log.Warn("list containers", zap.Error(err))
-			}
-			return false
-		}
-		if err := a.network.SweepPorts(); err != nil {
-			a.log.Warn("remove host ports of pods that are gone", zap.Error(err))
-		}
-		a.setEngine(nil)
-		a.imagesChanged()
-		if !pause(ctx, resyncEvery) {
-			return true
-		}
-	}
-}
-
-func (a *Agent) handle(ev runtime.Event) {
-	if ev.Kind == runtime.ImageChanged {
-		a.imagesChanged()
-	}
-	a.pool.Handle(ev)
 }
 
 func (a *Agent) imagesChanged() {

@@ -91,6 +91,12 @@ type Config struct {
 	RegistryAuth string
 	// Shutdown says how long pods have when the machine goes down.
 	Shutdown shutdown.Config
+	// MaxProcesses bounds the processes and threads of each container, so that one that forks without end leaves the machine
+	// to others; by default 4096, or a quarter of what the machine can have if that is less. Negative: no bound.
+	MaxProcesses int64
+	// PulseEvery is how often the engine is asked whether it lives, and how long it may take to answer; 15 seconds by
+	// default.
+	PulseEvery time.Duration
 	// MeasureEvery is how often the machine is measured when nothing alarms; ten seconds by default.
 	MeasureEvery time.Duration
 }
@@ -150,9 +156,10 @@ func New(cfg Config) (*Agent, error) {
 	if _, pretends := cfg.Runtime.(runtime.Simulation); cfg.Manifests == "" && !pretends {
 		cfg.Manifests = filepath.Join(cfg.DataDir, "manifests")
 	}
-	if cfg.MeasureEvery == 0 {
-		cfg.MeasureEvery = measureEvery
+	if cfg.MaxProcesses == 0 {
+		cfg.MaxProcesses = min(maxProcesses, machine.MaxProcesses()/4)
 	}
+	cfg.MeasureEvery, cfg.PulseEvery = cmp.Or(cfg.MeasureEvery, measureEvery), cmp.Or(cfg.PulseEvery, pulseEvery)
 	if cfg.ClusterDomain == "" {
 		cfg.ClusterDomain = "cluster.local"
 	}
@@ -208,6 +215,9 @@ func New(cfg Config) (*Agent, error) {
 	return a, nil
 }
 
+// maxProcesses is how many processes a container may have on a machine that can have many.
+const maxProcesses = 4096
+
 func podsDir(dataDir string) string { return filepath.Join(dataDir, "pods") }
 
 // volumesDir is where the volumes lie that outlive pods.
@@ -219,7 +229,7 @@ func (a *Agent) workerConfig(allocatable corev1.ResourceList) worker.Config {
 		Volumes: volume.New(podsDir(a.cfg.DataDir), a.objects, &control{client: a.cfg.Client, node: a.node.Current}, a.folders.folders),
 		Objects: a.objects, Reporter: a.static, Events: a.cfg.Events, Log: a.log,
 		DNS:         worker.DNS{Servers: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain},
-		Allocatable: allocatable, MinOOMScoreAdj: machine.MinOOMScoreAdj(), SeccompRoot: filepath.Join(a.cfg.DataDir, "seccomp"),
+		Allocatable: allocatable, MaxProcesses: a.cfg.MaxProcesses, MinOOMScoreAdj: machine.MinOOMScoreAdj(), SeccompRoot: filepath.Join(a.cfg.DataDir, "seccomp"),
 		RegistryAuth: cmp.Or(a.cfg.RegistryAuth, filepath.Join(a.cfg.DataDir, "config.json")),
 	}
 	if _, pretends := a.cfg.Runtime.(runtime.Simulation); pretends {

@@ -156,7 +156,7 @@ func busy(times []string) time.Duration {
 }
 
 func (f *Figures) readProcesses() {
-	f.MaxProcesses, _ = strconv.ParseInt(line("/proc/sys/kernel/pid_max"), 10, 64)
+	f.MaxProcesses = MaxProcesses()
 	if threads, err := strconv.ParseInt(line("/proc/sys/kernel/threads-max"), 10, 64); err == nil && threads < f.MaxProcesses {
 		f.MaxProcesses = threads
 	}

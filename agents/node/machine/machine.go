@@ -47,6 +47,15 @@ func Capacity(disk string) corev1.ResourceList {
 	return list
 }
 
+// MaxProcesses is how many processes and threads the machine can have at once.
+func MaxProcesses() int64 {
+	n, err := strconv.ParseInt(line("/proc/sys/kernel/pid_max"), 10, 64)
+	if err != nil {
+		return 32768 // the kernel's default
+	}
+	return n
+}
+
 func diskUse(dir string) (unix.Statfs_t, error) {
 	var st unix.Statfs_t
 	if dir == "" {

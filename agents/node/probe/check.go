@@ -15,7 +15,12 @@ import (
 	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"karve.dev/karve/agents/node/runtime"
 )
+
+// errUnknown is the result of a probe that could not be made, through no fault of the container: the engine is away.
+var errUnknown = errors.New("unknown")
 
 // check runs a probe once; nil means healthy.
 func check(ctx context.Context, j *job, timeout time.Duration) error {
@@ -38,6 +43,8 @@ func checkExec(ctx context.Context, exec Exec, command []string, timeout time.Du
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("command timed out: %q timed out after %s", command, timeout)
+	case errors.Is(err, runtime.ErrUnavailable):
+		return errUnknown
 	case err != nil:
 		return err
 	case code != 0:

@@ -5,6 +5,7 @@ package probe
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -199,7 +200,9 @@ func (m *Manager) probe(ctx context.Context, j *job) {
 		if ctx.Err() != nil {
 			return
 		}
-		m.conclude(j, err)
+		if !errors.Is(err, errUnknown) {
+			m.conclude(j, err)
+		}
 	}
 	m.again(j)
 }

@@ -94,6 +94,12 @@ type ImageRemover interface {
 	RemoveImage(ctx context.Context, ref string) error
 }
 
+// Pinger tells whether the engine lives. Optional.
+type Pinger interface {
+	// Ping fails when the engine does not answer until ctx ends, or answers that it is unwell.
+	Ping(ctx context.Context) error
+}
+
 // Simulation is a runtime that only pretends: it has no processes, so nothing is wired for them. Optional.
 type Simulation interface{ Simulated() }
 
@@ -193,6 +199,8 @@ type Credentials struct {
 type ExecSpec struct {
 	Command []string
 	TTY     bool
+	// End kills the command when the context ends first: nobody else would.
+	End bool
 }
 
 // Streams are the ends of a session. Nil streams are not attached.

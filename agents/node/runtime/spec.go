@@ -62,4 +62,6 @@ type Resources struct {
 	CPUPeriod   int64
 	MemoryBytes int64
 	OOMScoreAdj int
+	// Processes bounds the processes and threads at once.
+	Processes int64
 }

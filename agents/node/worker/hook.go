@@ -55,7 +55,7 @@ func (p *Pool) exec(ctx context.Context, id string, command []string) (int, stri
 		return 0, "", errors.New("this runtime cannot run commands")
 	}
 	var out bounded
-	code, err := execer.Exec(ctx, id, runtime.ExecSpec{Command: command}, runtime.Streams{Stdout: &out, Stderr: &out})
+	code, err := execer.Exec(ctx, id, runtime.ExecSpec{Command: command, End: true}, runtime.Streams{Stdout: &out, Stderr: &out})
 	return code, out.String(), err
 }
 

@@ -83,6 +83,8 @@ type Config struct {
 	Started func(time.Duration)
 	// Parallel bounds the creations and starts that the engine works on at once.
 	Parallel int
+	// MaxProcesses bounds the processes and threads of a container; 0: only the machine does.
+	MaxProcesses int64
 	// MinOOMScoreAdj is the lowest oom_score_adj that this machine lets containers have.
 	MinOOMScoreAdj int
 	// RegistryAuth is a file with logins for registries that all pods may use; empty: there is none.

@@ -187,7 +187,7 @@ func (p *Pool) resources(pod *corev1.Pod, c *corev1.Container) runtime.Resources
 	if limit := limits.Cpu().MilliValue(); limit > 0 {
 		out.CPUPeriod, out.CPUQuota = cpuPeriod, max(limit*cpuPeriod/1000, 1000)
 	}
-	out.MemoryBytes = limits.Memory().Value()
+	out.MemoryBytes, out.Processes = limits.Memory().Value(), p.cfg.MaxProcesses
 	return out
 }
 

@@ -76,7 +76,12 @@ func (r *Runtime) containerConfig(spec runtime.ContainerSpec) (*container.Config
 }
 
 func limits(r runtime.Resources) container.Resources {
+	var processes *int64
+	if r.Processes > 0 {
+		processes = &r.Processes
+	}
 	return container.Resources{
+		PidsLimit: processes,
 		CPUShares: r.CPUShares, CPUPeriod: r.CPUPeriod, CPUQuota: r.CPUQuota,
 		// No swap beyond the limit, as on a kubelet.
 		Memory: r.MemoryBytes, MemorySwap: r.MemoryBytes,

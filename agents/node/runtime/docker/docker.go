@@ -48,6 +48,7 @@ var (
 	_ runtime.LogReader      = (*Runtime)(nil)
 	_ runtime.ImageRemover   = (*Runtime)(nil)
 	_ runtime.ProgressPuller = (*Runtime)(nil)
+	_ runtime.Pinger         = (*Runtime)(nil)
 )
 
 // New returns a runtime. It does not connect: the first call does.
@@ -95,6 +96,12 @@ func (r *Runtime) Info(ctx context.Context) (runtime.Info, error) {
 		Name: "docker", Version: version, OSImage: res.Info.OperatingSystem, Kernel: res.Info.KernelVersion,
 		Root: res.Info.DockerRootDir, CgroupVersion: cgroups,
 	}, nil
+}
+
+// Ping implements runtime.Pinger.
+func (r *Runtime) Ping(ctx context.Context) error {
+	_, err := r.cli.Ping(ctx, client.PingOptions{})
+	return wrap("ping", err)
 }
 
 // loadPause puts the pause image on the engine.

@@ -39,6 +39,9 @@ func (r *Runtime) Exec(ctx context.Context, id string, spec runtime.ExecSpec, st
 		return err
 	}
 	if err := pump(ctx, &attached.HijackedResponse, spec.TTY, streams, resize); err != nil {
+		if spec.End && ctx.Err() != nil {
+			r.endExec(context.WithoutCancel(ctx), created.ID)
+		}
 		return 0, err
 	}
 	res, err := r.cli.ExecInspect(ctx, created.ID, client.ExecInspectOptions{})

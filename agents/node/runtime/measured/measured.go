@@ -20,6 +20,7 @@ type Complete interface {
 	runtime.ImageRemover
 	runtime.Resizer
 	runtime.ProgressPuller
+	runtime.Pinger
 }
 
 // Runtime is a runtime whose operations are measured. Those that last as long as their user likes are only counted.

@@ -1,0 +1,103 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"karve.dev/karve/agents/node/runtime"
+)
+
+const (
+	// resyncEvery is how often containers are listed although events tell everything.
+	resyncEvery = 5 * time.Minute
+	// pulseEvery is how often the engine is asked whether it lives, by default, and how long it may take to say so. It is
+	// long: an engine under load is slow, and to call its node not ready moves all its pods elsewhere in the end.
+	pulseEvery = 15 * time.Second
+)
+
+// followEngine keeps watching the engine. Whenever it is reached anew all containers are listed, after the watch has
+// begun, so that nothing falls between.
+func (a *Agent) followEngine(ctx context.Context) error {
+	wait := firstPause
+	for {
+		watchCtx, cancel := context.WithCancelCause(ctx)
+		var beside sync.WaitGroup
+		beside.Go(func() { a.feelPulse(watchCtx, cancel) })
+		err := a.cfg.Runtime.Watch(watchCtx, a.owner, func() {
+			beside.Go(func() {
+				if err := a.resync(watchCtx); err != nil {
+					cancel(err) // and begin again
+					return
+				}
+				wait = firstPause
+			})
+		}, a.handle)
+		if cause := context.Cause(watchCtx); cause != nil {
+			err = cause
+		}
+		cancel(nil)
+		beside.Wait()
+		if ctx.Err() != nil {
+			return nil
+		}
+		err = cmp.Or(err, errors.New("the watch ended"))
+		a.log.Warn("lost sight of the container engine", zap.Error(err))
+		a.setEngine(fmt.Errorf("container runtime is down: %w", err))
+		if !pause(ctx, wait) {
+			return nil
+		}
+		wait = min(wait*2, longPause)
+	}
+}
+
+// feelPulse asks the engine from time to time whether it lives. One that hangs takes calls, and never answers: its watch
+// stays silent as that of an engine where nothing happens.
+func (a *Agent) feelPulse(ctx context.Context, stop context.CancelCauseFunc) {
+	pinger, ok := a.cfg.Runtime.(runtime.Pinger)
+	if !ok {
+		return
+	}
+	for pause(ctx, a.cfg.PulseEvery) {
+		short, cancel := context.WithTimeout(ctx, a.cfg.PulseEvery)
+		err := pinger.Ping(short)
+		if short.Err() != nil && ctx.Err() == nil {
+			err = fmt.Errorf("it has not answered for %s", a.cfg.PulseEvery)
+		}
+		cancel()
+		if err != nil {
+			stop(err)
+			return
+		}
+	}
+}
+
+// resync lists containers, now and from time to time; it returns when ctx ends or the engine does not answer.
+func (a *Agent) resync(ctx context.Context) error {
+	for {
+		a.images.Forget()
+		if err := a.pool.Resync(ctx); err != nil {
+			return err
+		}
+		if err := a.network.SweepPorts(); err != nil {
+			a.log.Warn("remove host ports of pods that are gone", zap.Error(err))
+		}
+		a.setEngine(nil)
+		a.imagesChanged()
+		if !pause(ctx, resyncEvery) {
+			return nil
+		}
+	}
+}
+
+func (a *Agent) handle(ev runtime.Event) {
+	if ev.Kind == runtime.ImageChanged {
+		a.imagesChanged()
+	}
+	a.pool.Handle(ev)
+}
