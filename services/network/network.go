@@ -13,6 +13,7 @@ import (
 	"karve.dev/karve/internal/events"
 	"karve.dev/karve/internal/informer"
 	"karve.dev/karve/services/network/endpoints"
+	"karve.dev/karve/services/network/mirror"
 	"karve.dev/karve/services/network/podcidr"
 )
 
@@ -57,6 +58,7 @@ func New(c Config) (*Service, error) {
 	return &Service{informers: c.Informers, controllers: []controller{
 		ranges,
 		endpoints.New(c.Client, c.Informers, c.Events, log),
+		mirror.New(c.Client, c.Informers, log),
 	}}, nil
 }
 

@@ -145,7 +145,7 @@ func TestAServicesEndpointsFollowItsPods(t *testing.T) {
 	c.node("node-1")
 	svc := web()
 	require.NoError(t, c.Create(t.Context(), svc))
-	c.eventually("an empty slice", func() bool { return c.slices.Len() == 1 })
+	c.eventually("an empty slice", func() bool { return c.slices.Len() == 2 })
 	first, second := c.pod("web-1"), c.pod("web-2")
 	c.running(first, "10.7.0.2")
 	c.running(second, "10.7.0.3")
@@ -175,7 +175,7 @@ func TestAServicesEndpointsFollowItsPods(t *testing.T) {
 	c.eventually("nothing stays", func() bool { return c.slices.Len() == 0 && c.legacy.Len() == 0 })
 }
 
-func TestServicesWithoutSelectorAreLeftAlone(t *testing.T) {
+func TestEndpointsOfServicesWithoutSelectorAreLeftAlone(t *testing.T) {
 	c := start(t, "10.7.0.0/16")
 	svc := web()
 	svc.Spec.Selector = nil
@@ -187,7 +187,7 @@ func TestServicesWithoutSelectorAreLeftAlone(t *testing.T) {
 	other := web()
 	other.Name = "other"
 	require.NoError(t, c.Create(t.Context(), other))
-	c.eventually("the other one is done", func() bool { _, ok := c.legacy.Get("default", "other"); return ok && c.slices.Len() == 1 })
+	c.eventually("the other one is done", func() bool { _, ok := c.legacy.Get("default", "other"); return ok && c.slices.Len() == 2 })
 	got := &corev1.Endpoints{}
 	require.NoError(t, c.Get(t.Context(), got, "default", "web"))
 	require.Equal(t, own.Subsets, got.Subsets)
@@ -206,4 +206,38 @@ func TestARolloutOfManyPodsIsFewWrites(t *testing.T) {
 	defer c.mu.Unlock()
 	t.Logf("%d pods, %d writes of slices", pods, c.writes)
 	require.Less(t, c.writes, pods/3)
+}
+
+// TestEndpointsByHandAreMirrored: the dataplanes see what somebody writes into Endpoints for a Service without a selector.
+func TestEndpointsByHandAreMirrored(t *testing.T) {
+	c := start(t, "10.7.0.0/16")
+	service := web()
+	service.Name, service.Spec.Selector = "database", nil
+	require.NoError(t, c.Create(t.Context(), service))
+	byHand := &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "database"}, Subsets: []corev1.EndpointSubset{{
+		Addresses: []corev1.EndpointAddress{{IP: "192.0.2.7"}, {IP: "2001:db8::7"}}, NotReadyAddresses: []corev1.EndpointAddress{{IP: "192.0.2.8"}},
+		Ports: []corev1.EndpointPort{{Port: 5432}},
+	}}}
+	require.NoError(t, c.Create(t.Context(), byHand))
+	listed := func(all, ready int) func() bool {
+		return func() bool { a, r := c.endpoints(); return a == all && r == ready }
+	}
+	c.eventually("three are listed, two of them ready", listed(3, 2))
+	slice, ok := c.slices.Get("default", "database-v4-0")
+	require.True(t, ok)
+	require.Equal(t, "database", slice.Labels[discoveryv1.LabelServiceName])
+	require.EqualValues(t, 5432, *slice.Ports[0].Port)
+
+	require.NoError(t, c.Delete(t.Context(), slice.DeepCopy(), client.DeleteOptions{}))
+	c.eventually("a slice that somebody deletes comes back", func() bool {
+		s, ok := c.slices.Get("default", "database-v4-0")
+		return ok && s.UID != slice.UID
+	})
+	byHand.Subsets[0].Addresses = byHand.Subsets[0].Addresses[:1]
+	require.NoError(t, c.Update(t.Context(), byHand))
+	c.eventually("the other family is gone", listed(2, 1))
+
+	service.Spec.Selector = map[string]string{"app": "database"}
+	require.NoError(t, c.Update(t.Context(), service))
+	c.eventually("with a selector nothing is mirrored", listed(0, 0))
 }

@@ -53,10 +53,11 @@ func planSlices(svc *corev1.Service, groups []*group, existing []*discoveryv1.En
 	return p
 }
 
-// fits says that the slice can hold the group. Any can be empty: when the pods come back, they are likely to have the
-// same ports again.
+// fits says that the slice can hold the group. Any can become the empty one, and that one can become any: without endpoints
+// there are no ports.
 func fits(s *discoveryv1.EndpointSlice, g *group) bool {
-	return s.AddressType == g.family && s.DeletionTimestamp == nil && (len(g.endpoints) == 0 || portsKey(s.Ports) == portsKey(g.ports))
+	return s.AddressType == g.family && s.DeletionTimestamp == nil &&
+		(len(g.endpoints) == 0 || len(s.Endpoints) == 0 || portsKey(s.Ports) == portsKey(g.ports))
 }
 
 // slice is one that exists, with what it will hold; was is nil for a new one.
@@ -154,9 +155,9 @@ func (p *slicePlan) write(svc *corev1.Service, g *group, mine []*slice) {
 			p.remove = append(p.remove, s.was)
 		case s.was == nil:
 			p.create = append(p.create, newSlice(svc, g, s.endpoints))
-		case s.changed || !sameFrame(svc, s.was):
+		case s.changed || !sameFrame(svc, s.was) || portsKey(s.was.Ports) != portsKey(g.ports):
 			next := s.was.DeepCopy()
-			next.Endpoints = s.endpoints
+			next.Endpoints, next.Ports = s.endpoints, g.ports
 			next.Labels = sliceLabels(svc)
 			next.OwnerReferences = []metav1.OwnerReference{ownerOf(svc)}
 			p.update = append(p.update, next)
