@@ -145,7 +145,7 @@ func TestAServicesEndpointsFollowItsPods(t *testing.T) {
 	c.node("node-1")
 	svc := web()
 	require.NoError(t, c.Create(t.Context(), svc))
-	c.eventually("an empty slice", func() bool { return c.slices.Len() == 2 })
+	c.eventually("an empty slice", func() bool { return c.slices.Len() == 1 })
 	first, second := c.pod("web-1"), c.pod("web-2")
 	c.running(first, "10.7.0.2")
 	c.running(second, "10.7.0.3")
