@@ -106,5 +106,8 @@ var kubectlRollouts = []cluster.Step{
 	{Run: "kubectl set image deploy/web my-app=my-app:v2", Want: "deployment.apps/web image updated"},
 	{Run: "kubectl rollout status deploy/web --timeout=1s", Want: "Waiting for deployment \"web\" rollout to finish: 0 out of 2 new replicas have been updated...\nerror: timed out waiting for the condition", Fails: true},
 	{Run: "kubectl rollout resume deploy/web && kubectl rollout status deploy/web --timeout=60s", Want: `~^deployment.apps/web resumed\n.*successfully rolled out\n$`},
+	{Run: "kubectl expose deploy web --port=80 --target-port=8080 && kubectl wait --for=jsonpath='{.endpoints[1].conditions.ready}'=true endpointslice -l kubernetes.io/service-name=web --timeout=60s", Want: "~condition met"},
+	{Run: "kubectl get endpointslice -l kubernetes.io/service-name=web", Want: `~^NAME +ADDRESSTYPE +PORTS +ENDPOINTS +AGE\nweb-\w{5} +IPv4 +8080 +[\d.]+,[\d.]+ +\d+s\n$`},
 	{Run: "kubectl rollout restart deploy/web && kubectl rollout status deploy/web --timeout=60s", Want: `~^deployment.apps/web restarted\n.*successfully rolled out\n$`},
+	{Run: "kubectl scale deploy web --replicas=0 && kubectl wait --for=delete pod -l app=web --timeout=60s && for i in $(seq 100); do out=$(kubectl get endpointslice -l kubernetes.io/service-name=web --no-headers); grep -q unset.*unset <<<$out && break; sleep 0.1; done; echo \"$out\"", Want: `~web-\w{5} +IPv4 +<unset> +<unset> +\d+s\n$`},
 }

@@ -11,7 +11,7 @@ var kubectlGroups = map[string]struct {
 	files map[string]string
 	steps []cluster.Step
 }{
-	"create":   {nil, kubectlCreates},
+	"create":   {createFiles, kubectlCreates},
 	"apply":    {applyFiles, kubectlApplies},
 	"change":   {nil, kubectlChanges},
 	"rollout":  {nil, kubectlRollouts},
@@ -32,7 +32,20 @@ func TestKubectl(t *testing.T) {
 	}
 }
 
+var createFiles = map[string]string{"sts.yaml": `apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: s}
+spec:
+  serviceName: s
+  replicas: 0
+  selector: {matchLabels: {a: b}}
+  template: {metadata: {labels: {a: b}}, spec: {containers: [{name: a, image: my-app}]}}
+  volumeClaimTemplates: [{metadata: {name: d}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]
+`}
+
 var kubectlCreates = []cluster.Step{
+	{Run: "kubectl create -f sts.yaml", Want: "statefulset.apps/s created"},
+	{Run: "kubectl get sts s -o jsonpath='{.spec.volumeClaimTemplates}'", Want: `[{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"d"},"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}},"volumeMode":"Filesystem"},"status":{"phase":"Pending"}}]`},
 	{Run: "kubectl create deployment web --image=my-app --replicas=2 --port=8080", Want: "deployment.apps/web created"},
 	{Run: "kubectl create deployment web --image=my-app", Want: `error: failed to create deployment: deployments.apps "web" already exists`, Fails: true},
 	{Run: "kubectl create configmap cm --from-literal=a=b --from-file=/etc/hostname", Want: "configmap/cm created"},

@@ -114,6 +114,7 @@ func Decode(value []byte, revision int64, into registry.Object) error {
 		return fmt.Errorf("decode %T: %w", into, err)
 	}
 	into.SetResourceVersion(strconv.FormatInt(revision, 10))
+	registry.Restore(into)
 	return nil
 }
 

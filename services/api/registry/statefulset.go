@@ -65,6 +65,17 @@ func defaultStatefulSet(o *appsv1.StatefulSet) {
 		set(&c.Kind, "PersistentVolumeClaim")
 		set(&c.APIVersion, "v1")
 		defaultClaim(c)
+		// Templates have no status, but Kubernetes gives them the phase that claims begin with.
+		set(&c.Status.Phase, corev1.ClaimPending)
+	}
+}
+
+// Restore sets what the stored form of an object does not hold: protobuf keeps no apiVersion and kind of objects inside others.
+func Restore(obj Object) {
+	if s, ok := obj.(*appsv1.StatefulSet); ok {
+		for i := range s.Spec.VolumeClaimTemplates {
+			s.Spec.VolumeClaimTemplates[i].TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"}
+		}
 	}
 }
 

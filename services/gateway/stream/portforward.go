@@ -16,6 +16,7 @@ import (
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	agentv1 "karve.dev/karve/gen/go/karve/agent/v1"
+	"karve.dev/karve/internal/apierr"
 )
 
 // PortForward carries TCP connections to a pod's ports: over SPDY, over SPDY inside a WebSocket, or over a WebSocket
@@ -60,7 +61,7 @@ func (f *forwarder) PortForward(_ context.Context, _, _ string, port int32, conn
 	defer cancel()
 	stream, err := f.server.api.PortForward(ctx)
 	if err != nil {
-		return err
+		return plainly(err)
 	}
 	start := &agentv1.PortForwardStart{Pod: f.request.pod(), Port: port}
 	// A failed send means that the stream has ended; Recv says why.
@@ -79,13 +80,16 @@ func (f *forwarder) PortForward(_ context.Context, _, _ string, port int32, conn
 			return nil
 		}
 		if err != nil {
-			return err
+			return plainly(err)
 		}
 		if _, err := conn.Write(res.GetData()); err != nil {
 			return err
 		}
 	}
 }
+
+// plainly is what went wrong without the wrapping of gRPC: people read it.
+func plainly(err error) error { return apierr.FromGRPC(err) }
 
 // pump sends what comes from a client's connection until it has no more.
 func pump(conn io.Reader, send func(*agentv1.PortForwardRequest) error) error {
