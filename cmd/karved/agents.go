@@ -91,7 +91,7 @@ func (m *member) addNode(name string, s cluster.Settings, o nodeOptions) (*node.
 		Runtime: o.runtime, TLS: o.tls, Log: m.log, Events: m.recorder("kubelet", name), Labels: labels,
 		ClusterCIDRs: []netip.Prefix{s.ClusterCIDR}, ServiceCIDR: s.ServiceCIDR,
 		ClusterDNS: []string{serviceAddr(s, 10).String()}, Metrics: o.metrics,
-		Eviction: thresholds, Images: images, RegistryAuth: s.Upkeep.RegistryAuth,
+		Eviction: thresholds, Images: images, MaxProcesses: int64(s.Upkeep.MaxProcesses), RegistryAuth: s.Upkeep.RegistryAuth,
 		Shutdown: shutdown.Config{Grace: s.Upkeep.ShutdownGrace.Duration, Critical: s.Upkeep.ShutdownGraceCritical.Duration},
 	})
 	if err != nil {

@@ -19,6 +19,8 @@ type Upkeep struct {
 	// ImageGCHigh and ImageGCLow are percentages of the disk: above the high one, images are removed until the low one.
 	ImageGCHigh int `json:"imageGCHighThreshold,omitempty"`
 	ImageGCLow  int `json:"imageGCLowThreshold,omitempty"`
+	// MaxProcesses bounds the processes and threads of each container; negative: no bound.
+	MaxProcesses int `json:"podPidsLimit,omitempty"`
 	// ShutdownGrace is how long pods have when the machine goes down, ShutdownGraceCritical what of it is for critical ones.
 	ShutdownGrace         Duration `json:"shutdownGracePeriod,omitzero"`
 	ShutdownGraceCritical Duration `json:"shutdownGracePeriodCriticalPods,omitzero"`
@@ -52,6 +54,7 @@ var upkeepFlags = []struct {
 	{"eviction-max-pod-grace-period", "seconds that pods have to end then, at most", func(u *Upkeep) any { return &u.EvictionMaxPodGrace }},
 	{"image-gc-high-threshold", "percentage of the disk in use at which images that were pulled for pods are removed; 100: never (default 85)", func(u *Upkeep) any { return &u.ImageGCHigh }},
 	{"image-gc-low-threshold", "percentage down to which they are removed (default 80)", func(u *Upkeep) any { return &u.ImageGCLow }},
+	{"pod-pids-limit", "processes and threads that each container may have at once; -1: any number (default 4096, or a quarter of what the machine can have)", func(u *Upkeep) any { return &u.MaxProcesses }},
 	{"shutdown-grace-period", "how long pods have to end when the machine goes down (default 30s)", func(u *Upkeep) any { return &u.ShutdownGrace.Duration }},
 	{"shutdown-grace-period-critical-pods", "what of that is for critical pods (default 10s)", func(u *Upkeep) any { return &u.ShutdownGraceCritical.Duration }},
 	{"registry-auth", "file with logins for registries, as docker login writes it (default config.json in the data directory)", func(u *Upkeep) any { return &u.RegistryAuth }},
