@@ -22,6 +22,9 @@ const (
 
 // watches times what many watchers are told of, over each front: at a steady rate and as fast as it goes.
 func watches(ctx context.Context, o options, c *running, t *table) error {
+	if err := c.namespace(ctx); err != nil {
+		return err
+	}
 	fronts, err := c.fronts()
 	if err != nil {
 		return err
