@@ -42,6 +42,32 @@ var reasons = []struct {
 	{metav1.StatusReasonInternalError, http.StatusInternalServerError, codes.Internal},
 }
 
+// Warned is an error with which warnings go to the client.
+type Warned struct {
+	Err   error
+	Texts []string
+}
+
+// Error implements error.
+func (w *Warned) Error() string { return w.Err.Error() }
+
+// Unwrap returns Err.
+func (w *Warned) Unwrap() error { return w.Err }
+
+// Warnings returns the warnings that came with a gRPC error.
+func Warnings(err error) []string {
+	st, ok := status.FromError(err)
+	if !ok {
+		return nil
+	}
+	for _, d := range st.Details() {
+		if detail, ok := d.(*apiv1.StatusDetail); ok {
+			return detail.GetWarnings()
+		}
+	}
+	return nil
+}
+
 // ToGRPC turns any error into a gRPC status error; a Kubernetes Status travels whole in its details.
 func ToGRPC(err error) error {
 	if err == nil {
@@ -57,7 +83,12 @@ func ToGRPC(err error) error {
 	if jsonErr != nil {
 		return st.Err()
 	}
-	if detailed, detailErr := st.WithDetails(&apiv1.StatusDetail{Status: body}); detailErr == nil {
+	detail := &apiv1.StatusDetail{Status: body}
+	var warned *Warned
+	if errors.As(err, &warned) {
+		detail.Warnings = warned.Texts
+	}
+	if detailed, detailErr := st.WithDetails(detail); detailErr == nil {
 		st = detailed
 	}
 	return st.Err()

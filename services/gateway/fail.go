@@ -47,6 +47,7 @@ func (g *Gateway) fail(w *response, r *http.Request, err error) {
 	b := body{contentType: contentTypeHeaders[accepted.Type], code: int(st.Code)}
 	encodeStatus(&b, accepted.Type, &st, pretty(r))
 	h := w.Header()
+	addWarnings(h, apierr.Warnings(err))
 	if st.Code == http.StatusUnauthorized && r.ProtoMajor == 2 {
 		// Who has no valid credentials gets no connection to multiplex requests on.
 		h["Connection"] = closing

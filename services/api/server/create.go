@@ -20,11 +20,12 @@ import (
 const nameTries = 8
 
 // Create implements ResourceService.
-func (s *Server) Create(ctx context.Context, req *apiv1.CreateRequest) (*apiv1.Result, error) {
+func (s *Server) Create(ctx context.Context, req *apiv1.CreateRequest) (res *apiv1.Result, err error) {
 	r, err := s.begin(ctx, req.GetRef(), "create")
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = r.warned(err) }()
 	r.options = writeOptions(req.GetOptions())
 	if r.subresource != "" {
 		return s.createSubresource(ctx, r, req)
@@ -41,7 +42,7 @@ func (s *Server) Create(ctx context.Context, req *apiv1.CreateRequest) (*apiv1.R
 	if err != nil {
 		return nil, err
 	}
-	res, err := r.answer(&it, req.GetAs())
+	res, err = r.answer(&it, req.GetAs())
 	if err == nil {
 		res.Created = true
 	}

@@ -18,11 +18,12 @@ import (
 )
 
 // Delete implements ResourceService.
-func (s *Server) Delete(ctx context.Context, req *apiv1.DeleteRequest) (*apiv1.Result, error) {
+func (s *Server) Delete(ctx context.Context, req *apiv1.DeleteRequest) (res *apiv1.Result, err error) {
 	r, err := s.begin(ctx, req.GetRef(), "delete")
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = r.warned(err) }()
 	if r.subresource != "" {
 		return nil, apierrors.NewMethodNotSupported(r.groupResource(), "delete")
 	}

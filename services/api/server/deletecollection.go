@@ -13,11 +13,12 @@ import (
 )
 
 // DeleteCollection implements ResourceService. It goes on past objects that are gone already.
-func (s *Server) DeleteCollection(ctx context.Context, req *apiv1.DeleteCollectionRequest) (*apiv1.Result, error) {
+func (s *Server) DeleteCollection(ctx context.Context, req *apiv1.DeleteCollectionRequest) (res *apiv1.Result, err error) {
 	r, err := s.begin(ctx, req.GetRef(), "deletecollection", req.GetFieldSelector())
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = r.warned(err) }()
 	if err := checkDelete(req.GetOptions()); err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/internal/apierr"
 	"karve.dev/karve/services/api/codec"
 	"karve.dev/karve/services/api/registry"
 	"karve.dev/karve/services/api/watch"
@@ -213,6 +214,17 @@ func (r *request) success(as *apiv1.Representation, uid types.UID) (*apiv1.Resul
 	}}
 	env, err := encodeObject(gvkStatus, status, as)
 	return &apiv1.Result{Object: env, Warnings: r.allWarnings()}, err
+}
+
+// warned adds the warnings to an error: a client that is refused is warned all the same.
+func (r *request) warned(err error) error {
+	if err == nil {
+		return nil
+	}
+	if texts := r.allWarnings(); len(texts) > 0 {
+		return &apierr.Warned{Err: err, Texts: texts}
+	}
+	return err
 }
 
 // allWarnings are what the kind, the request and its last attempt warn of.

@@ -23,11 +23,12 @@ import (
 )
 
 // Patch implements ResourceService.
-func (s *Server) Patch(ctx context.Context, req *apiv1.PatchRequest) (*apiv1.Result, error) {
+func (s *Server) Patch(ctx context.Context, req *apiv1.PatchRequest) (res *apiv1.Result, err error) {
 	r, err := s.begin(ctx, req.GetRef(), "patch")
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = r.warned(err) }()
 	strict, err := strictnessOf(req.GetOptions())
 	if err != nil {
 		return nil, err

@@ -17,11 +17,12 @@ import (
 const textModified = "the object has been modified; please apply your changes to the latest version and try again"
 
 // Update implements ResourceService.
-func (s *Server) Update(ctx context.Context, req *apiv1.UpdateRequest) (*apiv1.Result, error) {
+func (s *Server) Update(ctx context.Context, req *apiv1.UpdateRequest) (res *apiv1.Result, err error) {
 	r, err := s.begin(ctx, req.GetRef(), "update")
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = r.warned(err) }()
 	r.manager, r.options = req.GetOptions().GetFieldManager(), writeOptions(req.GetOptions())
 	if r.subresource == "scale" {
 		return s.updateScale(ctx, r, req)

@@ -301,3 +301,13 @@ func TestDeleteCollection(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, kvs)
 }
+
+// TestRefusalsWarnToo: what a client should know besides comes with the error.
+func TestRefusalsWarnToo(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.rpc.Create(w.ctx, &apiv1.CreateRequest{
+		Ref: refTo("Pod", "", ""), Object: jsonObject(`{"metadata":{"name":"p"},"spec":{"containres":[]}}`), As: inJSON(apiv1.Form_FORM_UNSPECIFIED),
+	})
+	require.True(t, apierrors.IsInvalid(apierr.FromGRPC(err)), "%v", err)
+	require.Equal(t, []string{`unknown field "spec.containres"`}, apierr.Warnings(err))
+}

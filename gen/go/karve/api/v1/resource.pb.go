@@ -1421,7 +1421,9 @@ func (x *DeleteCollectionRequest) GetAs() *Representation {
 type StatusDetail struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A meta/v1 Status as JSON.
-	Status        []byte `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	Status []byte `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	// What the client should know besides, as in Result.
+	Warnings      []string `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1459,6 +1461,13 @@ func (*StatusDetail) Descriptor() ([]byte, []int) {
 func (x *StatusDetail) GetStatus() []byte {
 	if x != nil {
 		return x.Status
+	}
+	return nil
+}
+
+func (x *StatusDetail) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -1569,9 +1578,10 @@ const file_karve_api_v1_resource_proto_rawDesc = "" +
 	"\x0elabel_selector\x18\x02 \x01(\tR\rlabelSelector\x12%\n" +
 	"\x0efield_selector\x18\x03 \x01(\tR\rfieldSelector\x125\n" +
 	"\aoptions\x18\x04 \x01(\v2\x1b.karve.api.v1.DeleteOptionsR\aoptions\x12,\n" +
-	"\x02as\x18\x05 \x01(\v2\x1c.karve.api.v1.RepresentationR\x02as\"&\n" +
+	"\x02as\x18\x05 \x01(\v2\x1c.karve.api.v1.RepresentationR\x02as\"B\n" +
 	"\fStatusDetail\x12\x16\n" +
-	"\x06status\x18\x01 \x01(\fR\x06status*N\n" +
+	"\x06status\x18\x01 \x01(\fR\x06status\x12\x1a\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings*N\n" +
 	"\bEncoding\x12\x18\n" +
 	"\x14ENCODING_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ENCODING_PROTOBUF\x10\x01\x12\x11\n" +
