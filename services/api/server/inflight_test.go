@@ -28,3 +28,26 @@ func TestFloodDoesNotStopTheClustersOwnParts(t *testing.T) {
 	_, err = l.enter(t.Context(), jane)
 	require.NoError(t, err)
 }
+
+func TestOneUserCannotTakeAllWatches(t *testing.T) {
+	w := &watches{}
+	jane, joe, node := identity.User{Name: "jane"}, identity.User{Name: "joe"}, identity.User{Name: "system:node:n"}
+	var leave func()
+	for range maxUserWatches {
+		var err error
+		leave, err = w.enter(jane)
+		require.NoError(t, err)
+	}
+	_, err := w.enter(jane)
+	require.True(t, apierrors.IsTooManyRequests(err))
+	for _, other := range []identity.User{joe, node} {
+		_, err = w.enter(other)
+		require.NoError(t, err)
+	}
+	leave()
+	leave()
+	_, err = w.enter(jane)
+	require.NoError(t, err)
+	_, err = w.enter(jane)
+	require.True(t, apierrors.IsTooManyRequests(err), "a watch ends once")
+}

@@ -96,6 +96,7 @@ type Server struct {
 	admission admission.Chain
 	kinds     atomic.Pointer[kindSet]
 	stopping  chan struct{}
+	watches   watches
 }
 
 // kindSet is what is served at one time: it is replaced, never changed; replaced is closed then.

@@ -37,7 +37,12 @@ func (s *Server) Watch(req *apiv1.WatchRequest, stream grpc.ServerStreamingServe
 	if call != nil {
 		opts.Notify = call.Wake
 	}
-	ctx, cancel := r.untilReplaced(ctx)
+	leave, err := s.watches.enter(r.user)
+	if err != nil {
+		return err
+	}
+	ctx, end := r.untilReplaced(ctx)
+	cancel := func() { end(); leave() }
 	e := &eventEncoder{served: r.served, as: req.GetAs()}
 	w, err := r.collection.Watch(ctx, opts)
 	if err != nil {
