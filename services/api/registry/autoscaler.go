@@ -51,20 +51,20 @@ func defaultAutoscaler(h *autoscalingv2.HorizontalPodAutoscaler) {
 	}
 	// Who says something about how to scale gets the rest said too: up at once and fast, down after a while.
 	const window = 15
-	up, down := s.Behavior.ScaleUp, s.Behavior.ScaleDown
-	if up != nil {
-		point(&up.StabilizationWindowSeconds, 0)
-		point(&up.SelectPolicy, autoscalingv2.MaxChangePolicySelect)
-		if up.Policies == nil {
-			up.Policies = []autoscalingv2.HPAScalingPolicy{
-				{Type: autoscalingv2.PodsScalingPolicy, Value: 4, PeriodSeconds: window}, {Type: autoscalingv2.PercentScalingPolicy, Value: 100, PeriodSeconds: window}}
+	for _, rules := range []**autoscalingv2.HPAScalingRules{&s.Behavior.ScaleUp, &s.Behavior.ScaleDown} {
+		if *rules == nil {
+			*rules = &autoscalingv2.HPAScalingRules{}
 		}
+		point(&(*rules).SelectPolicy, autoscalingv2.MaxChangePolicySelect)
 	}
-	if down != nil {
-		point(&down.SelectPolicy, autoscalingv2.MaxChangePolicySelect)
-		if down.Policies == nil {
-			down.Policies = []autoscalingv2.HPAScalingPolicy{{Type: autoscalingv2.PercentScalingPolicy, Value: 100, PeriodSeconds: window}}
-		}
+	up, down := s.Behavior.ScaleUp, s.Behavior.ScaleDown
+	point(&up.StabilizationWindowSeconds, 0)
+	if up.Policies == nil {
+		up.Policies = []autoscalingv2.HPAScalingPolicy{
+			{Type: autoscalingv2.PodsScalingPolicy, Value: 4, PeriodSeconds: window}, {Type: autoscalingv2.PercentScalingPolicy, Value: 100, PeriodSeconds: window}}
+	}
+	if down.Policies == nil {
+		down.Policies = []autoscalingv2.HPAScalingPolicy{{Type: autoscalingv2.PercentScalingPolicy, Value: 100, PeriodSeconds: window}}
 	}
 }
 

@@ -29,6 +29,7 @@ func csiDriver() *Kind {
 			}
 			point(&s.RequiresRepublish, false)
 			point(&s.SELinuxMount, false)
+			point(&s.PreventPodSchedulingIfMissing, false)
 		},
 		Validate: func(d *storagev1.CSIDriver) field.ErrorList {
 			var e check.Errors

@@ -1,10 +1,12 @@
 package registry
 
 import (
+	"strconv"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -21,7 +23,7 @@ func daemonSet() *Kind {
 		Namespaced: true,
 		New:        func() *appsv1.DaemonSet { return &appsv1.DaemonSet{} },
 		NewList:    func() runtime.Object { return &appsv1.DaemonSetList{} },
-		Life:       generations(func(o *appsv1.DaemonSet) (*appsv1.DaemonSetSpec, *appsv1.DaemonSetStatus) { return &o.Spec, &o.Status }),
+		Life:       templateGeneration(),
 		Default:    defaultDaemonSet,
 		Validate:   validateDaemonSet,
 		ValidateUpdate: func(d, old *appsv1.DaemonSet) field.ErrorList {
@@ -40,6 +42,30 @@ func daemonSet() *Kind {
 				containers, images, metav1.FormatLabelSelector(d.Spec.Selector)}
 		},
 	})
+}
+
+// templateGeneration counts the changes of the template for clients from before DaemonSets had revisions.
+func templateGeneration() life[*appsv1.DaemonSet] {
+	own := generations(func(o *appsv1.DaemonSet) (*appsv1.DaemonSetSpec, *appsv1.DaemonSetStatus) { return &o.Spec, &o.Status })
+	count := func(d *appsv1.DaemonSet, n int64) {
+		metav1.SetMetaDataAnnotation(&d.ObjectMeta, appsv1.DeprecatedTemplateGeneration, strconv.FormatInt(n, 10))
+	}
+	of := func(d *appsv1.DaemonSet) int64 {
+		n, _ := strconv.ParseInt(d.Annotations[appsv1.DeprecatedTemplateGeneration], 10, 64)
+		return max(n, 1)
+	}
+	return life[*appsv1.DaemonSet]{
+		create: func(d *appsv1.DaemonSet) { own.create(d); count(d, 1) },
+		update: func(d, old *appsv1.DaemonSet) {
+			own.update(d, old)
+			n := of(old)
+			if !equality.Semantic.DeepEqual(d.Spec.Template, old.Spec.Template) {
+				n++
+			}
+			count(d, n)
+		},
+		status: own.status,
+	}
 }
 
 func defaultDaemonSet(d *appsv1.DaemonSet) {

@@ -13,7 +13,7 @@ import (
 )
 
 func endpoints() *Kind {
-	return define(Spec[*corev1.Endpoints]{
+	k := define(Spec[*corev1.Endpoints]{
 		GVK: core("Endpoints"), Resource: "endpoints", Singular: "endpoints", ShortNames: []string{"ep"}, Namespaced: true,
 		New:     func() *corev1.Endpoints { return &corev1.Endpoints{} },
 		NewList: func() runtime.Object { return &corev1.EndpointsList{} },
@@ -25,14 +25,13 @@ func endpoints() *Kind {
 			}
 		},
 		Validate: validateEndpoints,
-		Warnings: func(_, _ *corev1.Endpoints) []string {
-			return []string{"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"}
-		},
-		Columns: columns("Name|Endpoints|Age"),
+		Columns:  columns("Name|Endpoints|Age"),
 		Cells: func(e *corev1.Endpoints, now time.Time) []any {
 			return []any{e.Name, few(endpointAddresses(e), none), age(e.CreationTimestamp, now)}
 		},
 	})
+	k.Deprecated = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+	return k
 }
 
 // endpointAddresses are all ready addresses with each of their ports, bare where there are no ports.

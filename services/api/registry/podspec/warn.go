@@ -13,6 +13,11 @@ func Warnings(p *field.Path, spec *corev1.PodSpec) []string {
 	if g := spec.TerminationGracePeriodSeconds; g != nil && *g < 0 {
 		w = append(w, fmt.Sprintf("%s: must be >= 0; negative values are invalid and will be treated as 1", p.Child("terminationGracePeriodSeconds")))
 	}
+	for i := range spec.Volumes {
+		if name, since := goneVolume(&spec.Volumes[i]); name != "" {
+			w = append(w, fmt.Sprintf("%s: deprecated in %s", p.Child("volumes").Index(i).Child(name), since))
+		}
+	}
 	secrets := map[string]bool{}
 	for i, s := range spec.ImagePullSecrets {
 		at := p.Child("imagePullSecrets").Index(i).Child("name")
@@ -33,6 +38,31 @@ func Warnings(p *field.Path, spec *corev1.PodSpec) []string {
 		}
 	}
 	return w
+}
+
+// goneVolume is the name of a kind of volume that nothing mounts any more, and since when.
+func goneVolume(v *corev1.Volume) (name, since string) {
+	switch {
+	case v.PhotonPersistentDisk != nil:
+		return "photonPersistentDisk", "v1.11, non-functional in v1.16+"
+	case v.GitRepo != nil:
+		return "gitRepo", "v1.11, and disabled by default in v1.33+"
+	case v.ScaleIO != nil:
+		return "scaleIO", "v1.16, non-functional in v1.22+"
+	case v.Flocker != nil:
+		return "flocker", "v1.22, non-functional in v1.25+"
+	case v.StorageOS != nil:
+		return "storageOS", "v1.22, non-functional in v1.25+"
+	case v.Quobyte != nil:
+		return "quobyte", "v1.22, non-functional in v1.25+"
+	case v.Glusterfs != nil:
+		return "glusterfs", "v1.25, non-functional in v1.26+"
+	case v.CephFS != nil:
+		return "cephfs", "v1.28, non-functional in v1.31+"
+	case v.RBD != nil:
+		return "rbd", "v1.28, non-functional in v1.31+"
+	}
+	return "", ""
 }
 
 func containerWarnings(p *field.Path, c *corev1.Container) []string {
