@@ -52,10 +52,10 @@ func (n *Network) Attach(ctx context.Context, sandbox string, pid int, addr neti
 // forward tells the bridge where an address lives now. It would learn that from the pod's first packet, but a pod that
 // only listens sends none while the bridge still knows the address behind the interface of a sandbox that had it before:
 // the kernel takes a dead sandbox's interface away when it gets to it, which on a busy machine is many seconds later. The
-// entry goes with the interface.
+// entry is sticky, so that no late packet of the dead one's moves it back; it goes with the interface.
 func forward(nl *netlink.Handle, host netlink.Link, hw net.HardwareAddr) error {
 	err := nl.NeighSet(&netlink.Neigh{
-		LinkIndex: host.Attrs().Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_MASTER, State: netlink.NUD_NOARP, HardwareAddr: hw,
+		LinkIndex: host.Attrs().Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_MASTER | netlink.NTF_STICKY, State: netlink.NUD_NOARP, HardwareAddr: hw,
 	})
 	if err != nil {
 		return fmt.Errorf("let the bridge know who is behind %s: %w", host.Attrs().Name, err)
