@@ -62,21 +62,27 @@ func New(objects Objects, nodes Nodes) *Reacher {
 	return &Reacher{objects: objects, nodes: nodes}
 }
 
-// Dial connects to a ready endpoint of a Service's port. The caller closes the connection.
+// Dial connects to a ready endpoint of a Service's port, wherever that is: use it for what the cluster's administrators have
+// set up. The caller closes the connection.
 func (r *Reacher) Dial(ctx context.Context, namespace, service string, port int32) (net.Conn, error) {
-	return r.DialService(ctx, namespace, service, strconv.Itoa(int(port)))
+	return r.dialService(ctx, namespace, service, strconv.Itoa(int(port)), true)
 }
 
-// DialService is Dial with a port that is a number or a name; "" is the port that has no name.
+// DialService is Dial with a port that is a number or a name ("" is the port that has no name), and to pods of the
+// Service's namespace only: whoever may make a Service must not reach by it what the control plane's machine reaches.
 func (r *Reacher) DialService(ctx context.Context, namespace, service, port string) (net.Conn, error) {
+	return r.dialService(ctx, namespace, service, port, false)
+}
+
+func (r *Reacher) dialService(ctx context.Context, namespace, service, port string, anywhere bool) (net.Conn, error) {
 	obj, err := r.objects.Read(ctx, gvkService, namespace, service)
 	if err != nil {
 		return nil, err
 	}
 	svc := obj.(*corev1.Service)
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
-		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-			return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("service %q names another host: give the port as a number", service))
+		if !anywhere {
+			return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("service %q names another host, where nothing is proxied to", service))
 		}
 		return r.dialHost(ctx, net.JoinHostPort(svc.Spec.ExternalName, port))
 	}
@@ -89,9 +95,17 @@ func (r *Reacher) DialService(ctx context.Context, namespace, service, port stri
 		return nil, err
 	}
 	ready := candidates(slices, name, number)
+	if !anywhere {
+		ready = inPods(ready)
+	}
 	if len(ready) == 0 {
 		return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", service))
 	}
+	return r.dialAny(ctx, namespace, service, ready)
+}
+
+// dialAny connects to one of some endpoints.
+func (r *Reacher) dialAny(ctx context.Context, namespace, service string, ready []endpoint) (net.Conn, error) {
 	rand.Shuffle(len(ready), func(i, j int) { ready[i], ready[j] = ready[j], ready[i] })
 	var failed []error
 	for _, e := range ready[:min(len(ready), attempts)] {

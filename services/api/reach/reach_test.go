@@ -186,6 +186,8 @@ func TestEndpointWithoutPodIsReachedDirectly(t *testing.T) {
 	require.NoError(t, w.UpdateStatus(t.Context(), node))
 
 	require.NoError(t, w.Get(t.Context(), node, "", "m"))
+	_, err = w.reach.DialService(t.Context(), "default", "bare", "web")
+	require.ErrorContains(t, err, `no endpoints available for service "bare"`, "who makes a Service chooses no address of the control plane's")
 	for name, dial := range map[string]func() (net.Conn, error){
 		"node":          func() (net.Conn, error) { return w.reach.DialNode(t.Context(), "m", port) },
 		"bare endpoint": func() (net.Conn, error) { return w.reach.Dial(t.Context(), "default", "bare", 80) },
@@ -225,13 +227,14 @@ func TestWhatIsNotReachedSaysWhy(t *testing.T) {
 		{"empty", "80", `no endpoints available for service "empty"`},
 		{"empty", "81", `no service port 81 found for service "empty"`},
 		{"empty", "other", `no endpoints available for service "empty"`},
-		{"elsewhere", "1", "connect to localhost:1: "},
-		{"elsewhere", "web", `service "elsewhere" names another host: give the port as a number`},
+		{"elsewhere", "1", `service "elsewhere" names another host, where nothing is proxied to`},
 		{"deaf", "web", `connect to service "deaf": connect to pod deaf: Internal error occurred: connection refused`},
 	} {
 		_, err := w.reach.DialService(ctx, "default", c.name, c.port)
 		require.ErrorContains(t, err, c.want)
 	}
-	_, err := w.reach.DialPod(ctx, "default", "pending", 80)
+	_, err := w.reach.Dial(ctx, "default", "elsewhere", 1)
+	require.ErrorContains(t, err, "connect to localhost:1: ")
+	_, err = w.reach.DialPod(ctx, "default", "pending", 80)
 	require.EqualError(t, err, "pod pending does not have a host assigned")
 }

@@ -2,6 +2,7 @@ package reach
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,10 +34,10 @@ func portOf(svc *corev1.Service, port string) (name string, number int32, err er
 }
 
 // candidates are the ready endpoints of a port. An endpoint without a port number of its own has the Service's.
-func candidates(slices []*discoveryv1.EndpointSlice, port string, number int32) []endpoint {
+func candidates(of []*discoveryv1.EndpointSlice, port string, number int32) []endpoint {
 	var out []endpoint
 	seen := map[endpoint]bool{}
-	for _, s := range slices {
+	for _, s := range of {
 		to, ok := portIn(s, port, number)
 		if !ok {
 			continue
@@ -60,6 +61,11 @@ func candidates(slices []*discoveryv1.EndpointSlice, port string, number int32) 
 		}
 	}
 	return out
+}
+
+// inPods are those of the endpoints that are pods.
+func inPods(all []endpoint) []endpoint {
+	return slices.DeleteFunc(all, func(e endpoint) bool { return e.pod == "" })
 }
 
 func portIn(s *discoveryv1.EndpointSlice, name string, number int32) (int32, bool) {
