@@ -3,6 +3,7 @@ package authz
 import (
 	"context"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
 	"reflect"
@@ -16,8 +17,8 @@ import (
 	"karve.dev/karve/services/api/admission"
 )
 
-// checkSigner refuses what a CertificateSigningRequest's signer name forbids: requests for the administrators' group, and
-// approving or signing by somebody who may not do so for that signer, whatever he may do with the resource.
+// checkSigner refuses what a CertificateSigningRequest's signer name forbids: requests for the administrators' group or the
+// gateway, and approving or signing by somebody who may not do so for that signer, whatever he may do with the resource.
 func (a *Authorizer) checkSigner(ctx context.Context, w *admission.Attributes) error {
 	request, ok := w.Object.(*certificatesv1.CertificateSigningRequest)
 	if !ok {
@@ -27,8 +28,15 @@ func (a *Authorizer) checkSigner(ctx context.Context, w *admission.Attributes) e
 		return apierrors.NewForbidden(w.GroupResource(), w.Name, fmt.Errorf(format, args...))
 	}
 	if w.Operation == admission.Create {
-		if request.Spec.SignerName == certificatesv1.KubeAPIServerClientSignerName && asksForMasters(request.Spec.Request) {
+		if request.Spec.SignerName != certificatesv1.KubeAPIServerClientSignerName {
+			return nil
+		}
+		switch subject := requestedSubject(request.Spec.Request); {
+		case slices.Contains(subject.Organization, identity.GroupMasters):
 			return forbidden("use of %s signer with %s group is not allowed", request.Spec.SignerName, identity.GroupMasters)
+		case subject.CommonName == identity.UserGateway:
+			// It is believed when it says who somebody is, an administrator for example.
+			return forbidden("use of %s signer for user %s is not allowed", request.Spec.SignerName, identity.UserGateway)
 		}
 		return nil
 	}
@@ -73,13 +81,15 @@ func (a *Authorizer) mayForSigner(ctx context.Context, user identity.User, verb,
 	return false, nil
 }
 
-// asksForMasters reports whether a request's subject names the group that may do everything. What cannot be read is left
-// to validation.
-func asksForMasters(request []byte) bool {
+// requestedSubject is whom a request's certificate would be for. What cannot be read is left to validation.
+func requestedSubject(request []byte) pkix.Name {
 	block, _ := pem.Decode(request)
 	if block == nil {
-		return false
+		return pkix.Name{}
 	}
 	parsed, err := x509.ParseCertificateRequest(block.Bytes)
-	return err == nil && slices.Contains(parsed.Subject.Organization, identity.GroupMasters)
+	if err != nil {
+		return pkix.Name{}
+	}
+	return parsed.Subject
 }

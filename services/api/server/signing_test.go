@@ -29,9 +29,14 @@ const (
 
 func signingRequest(t *testing.T, name string, groups ...string) *certificatesv1.CertificateSigningRequest {
 	t.Helper()
+	return signingRequestOf(t, name, pkix.Name{CommonName: "jane", Organization: groups})
+}
+
+func signingRequestOf(t *testing.T, name string, subject pkix.Name) *certificatesv1.CertificateSigningRequest {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "jane", Organization: groups}}, key)
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: subject}, key)
 	require.NoError(t, err)
 	return &certificatesv1.CertificateSigningRequest{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: certificatesv1.CertificateSigningRequestSpec{
 		Request:    pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}),
@@ -79,6 +84,8 @@ func TestSigningRequestsNameTheirAuthor(t *testing.T) {
 
 	require.ErrorContains(t, jane.Create(w.ctx, signingRequest(t, "root", identity.GroupMasters)),
 		"use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed")
+	require.ErrorContains(t, jane.Create(w.ctx, signingRequestOf(t, "front", pkix.Name{CommonName: identity.UserGateway})),
+		"use of kubernetes.io/kube-apiserver-client signer for user system:karve-gateway is not allowed")
 }
 
 func TestApprovingNeedsTheSigner(t *testing.T) {
