@@ -126,6 +126,30 @@ func TestRapidResetsRunNoMoreHandlersThanAllowed(t *testing.T) {
 	require.LessOrEqual(t, most.Load(), int64(10))
 }
 
+// TestABodyThatWasCutIsNotTakenForComplete: a reset throws away what has come, whether or not all had.
+func TestABodyThatWasCutIsNotTakenForComplete(t *testing.T) {
+	read := make(chan error, 1)
+	url, _, _ := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		_, err := io.ReadAll(r.Body)
+		read <- err
+	})
+	r := dial(t, url)
+	r.ask(1, false, ":method", "POST", ":scheme", "https", ":path", "/")
+	require.NoError(t, r.WriteData(1, true, []byte("kind: ConfigMap")))
+	require.NoError(t, r.WriteRSTStream(1, http2.ErrCodeCancel))
+	require.ErrorIs(t, <-read, errGone)
+}
+
+// TestCookiesComeInPieces: many of them cost no more than their size.
+func TestCookiesComeInPieces(t *testing.T) {
+	got := make(chan []string, 1)
+	url, _, _ := serve(t, func(_ http.ResponseWriter, r *http.Request) { got <- r.Header["Cookie"] })
+	r := dial(t, url)
+	r.ask(1, true, ":method", "GET", ":scheme", "https", ":path", "/", "cookie", "a=b", "x", "y", "cookie", "c=d")
+	require.Equal(t, []string{"a=b; c=d"}, <-got)
+}
+
 // TestAClientThatReadsNothingIsCut: what it makes the server answer is not kept without bound.
 func TestAClientThatReadsNothingIsCut(t *testing.T) {
 	url, _, s := serve(t, func(http.ResponseWriter, *http.Request) {}, func(s *Server) { s.WriteTimeout = 100 * time.Millisecond })

@@ -36,15 +36,16 @@ var corkBuffers = sync.Pool{New: func() any {
 // Write implements net.Conn.
 func (c *Corked) Write(b []byte) (int, error) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.corked {
-		defer c.mu.Unlock()
 		*c.pending = append(*c.pending, b...)
 		return len(b), nil
 	}
-	c.mu.Unlock()
 	return c.write(b)
 }
 
+// write sends. c.mu is held, for TLS records must go out in the order in which they were written: the side that reads may
+// have to write one, too, for a new key. Close ends a write that hangs.
 func (c *Corked) write(b []byte) (int, error) {
 	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.Timeout)); err != nil {
 		return 0, err
@@ -61,9 +62,9 @@ func (c *Corked) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
 // Uncork sends what was kept.
 func (c *Corked) Uncork() error {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	pending := c.pending
 	c.corked, c.pending = false, nil
-	c.mu.Unlock()
 	_, err := c.write(*pending)
 	*pending = (*pending)[:0]
 	corkBuffers.Put(pending)

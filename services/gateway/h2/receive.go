@@ -125,12 +125,14 @@ func (c *conn) onData(f *http2.DataFrame) error {
 		return http2.StreamError{StreamID: f.StreamID, Code: http2.ErrCodeStreamClosed}
 	}
 	if st.room -= size; st.room < 0 {
+		c.took(nil, size)
 		return http2.StreamError{StreamID: st.id, Code: http2.ErrCodeFlowControl}
 	}
 	data := f.Data()
 	c.took(st, size-len(data))
 	st.got += int64(len(data))
 	if st.declared >= 0 && (st.got > st.declared || f.StreamEnded() && st.got != st.declared) {
+		c.took(nil, len(data))
 		return http2.StreamError{StreamID: st.id, Code: http2.ErrCodeProtocol}
 	}
 	st.receive(data)

@@ -94,11 +94,6 @@ func fillHeader(h http.Header, f *http2.MetaHeadersFrame) (refusal int) {
 			if field.Value != "trailers" {
 				refusal = http.StatusBadRequest
 			}
-		case "Cookie":
-			if there := h[name]; there != nil {
-				there[0] += "; " + field.Value
-				continue
-			}
 		}
 		if there, ok := h[name]; ok {
 			h[name] = append(there, field.Value)
@@ -106,6 +101,9 @@ func fillHeader(h http.Header, f *http2.MetaHeadersFrame) (refusal int) {
 		}
 		values[i] = field.Value
 		h[name] = values[i : i+1 : i+1]
+	}
+	if cookies := h["Cookie"]; len(cookies) > 1 { // HTTP/2 lets a client cut it where it likes
+		h["Cookie"] = []string{strings.Join(cookies, "; ")}
 	}
 	return refusal
 }

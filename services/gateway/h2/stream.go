@@ -50,9 +50,10 @@ func (c *conn) drop(st *stream, why error) (after func()) {
 	}
 	st.gone = true
 	delete(c.streams, st.id)
-	c.took(nil, len(st.in)-st.read)
+	lost := len(st.in) - st.read
+	c.took(nil, lost)
 	st.in, st.read = nil, 0
-	if st.inErr == nil {
+	if st.inErr == nil || lost > 0 { // nobody may take what was read for the whole body
 		st.inErr = errGone
 	}
 	if st.waits {
