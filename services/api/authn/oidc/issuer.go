@@ -86,9 +86,10 @@ func (i *issuer) ready(ctx context.Context) (*oidc.IDTokenVerifier, error) {
 	if i.failed != nil && time.Since(i.tried) < retryAfter {
 		return nil, i.failed
 	}
-	i.tried = time.Now()
 	var where string
-	if where, i.failed = i.discover(ctx); i.failed != nil {
+	where, i.failed = i.discover(ctx)
+	i.tried = time.Now() // not before: who has waited meanwhile gets the same answer, and does not wait as long again
+	if i.failed != nil {
 		return nil, i.failed
 	}
 	keys := limitedKeys{i.keyLimit, i.client.Transport}
