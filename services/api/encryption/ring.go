@@ -73,6 +73,9 @@ func create(path string, data []byte) error {
 			err = nil
 		}
 	}
+	if err == nil {
+		err = syncFolder(path)
+	}
 	if err != nil {
 		return fmt.Errorf("make the encryption keys: %w", err)
 	}

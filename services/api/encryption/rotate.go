@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"karve.dev/karve/services/api/store"
 )
@@ -67,10 +68,23 @@ func replace(path string, data []byte) error {
 	if err == nil {
 		err = os.Rename(tmp.Name(), path)
 	}
+	if err == nil {
+		err = syncFolder(path)
+	}
 	if err != nil {
 		return fmt.Errorf("write the encryption keys: %w", err)
 	}
 	return nil
+}
+
+// syncFolder makes sure that the file's name in its folder survives, too: what is encrypted with a key reaches the disk
+// only after the key has.
+func syncFolder(path string) error {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // Rewrite encrypts anew, with the ring's first key, what is stored in the clear or under an older key. It is safe
