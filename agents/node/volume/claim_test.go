@@ -71,7 +71,7 @@ func TestALocalFolderComesWithItsFirstPodAndGoesWithItsVolume(t *testing.T) {
 	require.Equal(t, "kept", read(t, filepath.Join(dir, "data")))
 
 	folders := NewFolders(root)
-	for _, path := range []string{"/etc", root, filepath.Join(root, "a", "b"), filepath.Join(root, "..")} {
+	for _, path := range []string{"/etc", root, filepath.Join(root, "a", "b"), filepath.Join(root, ".."), root + "/.", root + "/", root + "//x"} {
 		other := have.volume.DeepCopy()
 		other.Spec.Local.Path = path
 		require.Error(t, folders.Remove(context.Background(), other), path)

@@ -19,7 +19,7 @@ func NewFolders(root string) *Folders { return &Folders{root} }
 // name is a volume's folder, if it is one that lies where it may: what is removed is decided here, not by who wrote
 // the volume's path.
 func (f *Folders) name(v *corev1.PersistentVolume) (string, error) {
-	if v.Spec.Local == nil || filepath.Dir(v.Spec.Local.Path) != f.root || filepath.Base(v.Spec.Local.Path) == ".." {
+	if v.Spec.Local == nil || filepath.Clean(v.Spec.Local.Path) != v.Spec.Local.Path || filepath.Dir(v.Spec.Local.Path) != f.root {
 		return "", fmt.Errorf("volume %q is not one of the folders in %s", v.Name, f.root)
 	}
 	return filepath.Base(v.Spec.Local.Path), nil
