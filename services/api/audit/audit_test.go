@@ -167,6 +167,11 @@ func TestWhoCallsAndWhy(t *testing.T) {
 	require.Equal(t, []string{"192.0.2.7"}, got.SourceIPs)
 	require.Equal(t, `RBAC: allowed by ClusterRoleBinding "viewers" of ClusterRole "system:node-proxier" to Group "team"`, got.Annotations["authorization.k8s.io/reason"])
 
+	ctx = metadata.NewOutgoingContext(t.Context(), metadata.Pairs("x-remote-user", "root", "x-remote-group", "system:masters", "impersonate-user", "root", "impersonate-group", "team", "audit-id", "less"))
+	require.NoError(t, gateway.List(ctx, &corev1.ServiceList{}, client.ListOptions{}))
+	got = w.events(1, func(e auditv1.Event) bool { return e.AuditID == "less" })[0]
+	require.Contains(t, got.ImpersonatedUser.Groups, "team", "also who stays himself is told apart by his groups")
+
 	// Nobody but the gateway may say so.
 	ctx = metadata.NewOutgoingContext(t.Context(), metadata.Pairs("x-audit-uri", "/lies", "audit-id", "other"))
 	require.Error(t, w.api.Client(identity.User{Name: "jane"}).Get(ctx, &corev1.Secret{}, "default", "none"))

@@ -3,6 +3,7 @@ package audit
 import (
 	"encoding/json"
 	"net/http"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -107,7 +108,7 @@ func (r *Record) asks(attrs authz.Attributes) {
 	})
 	r.event.Level = auditv1.Level(r.rule.Level)
 	r.log.written.WithLabelValues(string(r.rule.Level)).Inc()
-	if attrs.User.Name != "" && attrs.User.Name != r.caller.Name {
+	if attrs.User.Name != "" && !reflect.DeepEqual(attrs.User, r.caller) { // somebody may become himself with other groups
 		info := userInfo(attrs.User)
 		r.event.ImpersonatedUser = &info
 	}
