@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -41,7 +43,8 @@ func newEngine(t testing.TB) *engine {
 
 func (e *engine) start() {
 	e.cmd = exec.Command("dockerd", "--data-root", filepath.Join(e.dir, "data"), "--exec-root", filepath.Join(e.dir, "exec"),
-		"--pidfile", filepath.Join(e.dir, "pid"), "-H", e.host, "--iptables=false", "--bridge=none")
+		"--pidfile", filepath.Join(e.dir, "pid"), "-H", e.host, "--iptables=false", "--bridge=none",
+		"--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", e.group())
 	// In a network of its own: an engine without a bridge removes docker0, which is the machine's engine's.
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	require.NoError(e.t, e.cmd.Start())
@@ -52,6 +55,22 @@ func (e *engine) start() {
 		_, err := cli.Ping(e.t.Context(), client.PingOptions{})
 		return err == nil
 	}, time.Minute, 20*time.Millisecond, "the engine does not come up")
+}
+
+// group is the control group of all containers of the engine.
+func (e *engine) group() string { return "/karve-" + filepath.Base(e.dir) }
+
+// processes are those of its containers, also of such as it has lost.
+func (e *engine) processes() (pids []int) {
+	entries, err := os.ReadDir("/proc")
+	require.NoError(e.t, err)
+	for _, entry := range entries {
+		groups, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "cgroup"))
+		if pid, notOne := strconv.Atoi(entry.Name()); err == nil && notOne == nil && strings.Contains(string(groups), e.group()+"/") {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 func (e *engine) kill(sig os.Signal) {

@@ -48,6 +48,9 @@ func (a *Addresses) Attach(context.Context, string, int, netip.Addr) error { ret
 // Attached is true for every sandbox.
 func (a *Addresses) Attached(string) bool { return true }
 
+// Detach does nothing.
+func (a *Addresses) Detach(string) error { return nil }
+
 // Publish does nothing.
 func (a *Addresses) Publish(netip.Addr, []HostPort) error { return nil }
 

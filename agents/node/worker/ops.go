@@ -60,6 +60,11 @@ func (w *worker) beginRemove(ctx context.Context, a podstate.Action) {
 			w.fail(a.ID, removeError, err.Error(), retryDelay)
 			return
 		}
+		if a.Name == runtime.SandboxName {
+			if err := w.pool.cfg.Network.Detach(a.ID); err != nil {
+				w.log.Warn("take the wires of a sandbox away", zapError(err))
+			}
+		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.fine(a.ID)

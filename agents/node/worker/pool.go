@@ -33,6 +33,8 @@ type Network interface {
 	// Attach wires a sandbox; Attached tells whether that has been completed.
 	Attach(ctx context.Context, sandbox string, pid int, addr netip.Addr) error
 	Attached(sandbox string) bool
+	// Detach takes away the wires of a sandbox that has been removed.
+	Detach(sandbox string) error
 	// Publish makes ports of the machine lead to a pod's address; none takes them back.
 	Publish(addr netip.Addr, ports []network.HostPort) error
 }

@@ -100,7 +100,14 @@ func (r *Runtime) Resize(ctx context.Context, id string, to runtime.Resources) e
 func (r *Runtime) Remove(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	_, err := r.cli.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+	before, err := r.Inspect(ctx, id)
+	if errors.Is(err, runtime.ErrNotFound) {
+		return nil
+	}
+	if err == nil && before.State != runtime.Running && before.StartedAt.IsZero() {
+		defer endLost(before.ID)
+	}
+	_, err = r.cli.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	if cerrdefs.IsNotFound(err) {
 		return nil
 	}

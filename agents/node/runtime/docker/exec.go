@@ -2,13 +2,9 @@ package docker
 
 import (
 	"context"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/moby/moby/client"
-	"golang.org/x/sys/unix"
 )
 
 // endWait bounds the end of a command that nobody waits for any more.
@@ -24,15 +20,10 @@ func (r *Runtime) endExec(ctx context.Context, exec string) {
 	if pid <= 0 {
 		return
 	}
-	handle, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return // it has ended
-	}
-	defer unix.Close(handle)
-	if again, _ := r.execProcess(ctx, exec); again != pid || !belongs(pid, container) {
-		return
-	}
-	_ = unix.PidfdSendSignal(handle, unix.SIGKILL, nil, 0) // or it has just ended
+	killIf(pid, func() bool {
+		again, _ := r.execProcess(ctx, exec)
+		return again == pid && belongs(pid, container)
+	})
 }
 
 // execProcess returns the process of a command that runs, and its container; 0 when it does not run.
@@ -42,10 +33,4 @@ func (r *Runtime) execProcess(ctx context.Context, exec string) (pid int, contai
 		return 0, ""
 	}
 	return res.PID, res.ContainerID
-}
-
-// belongs tells whether a process of this machine is in a container: the engine may be on another machine.
-func belongs(pid int, container string) bool {
-	groups, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
-	return err == nil && container != "" && strings.Contains(string(groups), container)
 }
