@@ -222,7 +222,7 @@ func TestManyWritesShareFewCommits(t *testing.T) {
 	counted := &countingStore{Store: memstore.New()}
 	w := newWorld(t, func(c *api.Config) { c.Store = counted })
 	w.create(newQuota("q", hard("count/configmaps", "1000"), nil))
-	counted.delay = 2 * time.Millisecond
+	counted.delay.Store(int64(2 * time.Millisecond))
 	before := counted.commits.Load()
 	var wg sync.WaitGroup
 	const n = 200
@@ -243,13 +243,13 @@ func TestManyWritesShareFewCommits(t *testing.T) {
 type countingStore struct {
 	store.Store
 	commits atomic.Int64
-	delay   time.Duration
+	delay   atomic.Int64 // nanoseconds
 }
 
 func (s *countingStore) Commit(ctx context.Context, ops ...store.Op) (int64, error) {
 	s.commits.Add(1)
-	if s.delay > 0 {
-		<-time.After(s.delay)
+	if delay := time.Duration(s.delay.Load()); delay > 0 {
+		<-time.After(delay)
 	}
 	return s.Store.Commit(ctx, ops...)
 }
