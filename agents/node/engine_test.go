@@ -32,6 +32,9 @@ func newEngine(t testing.TB) *engine {
 	e := &engine{t: t, dir: dir, host: "unix://" + filepath.Join(dir, "d.sock")}
 	t.Cleanup(func() {
 		e.kill(os.Interrupt)
+		for _, pid := range append(e.processes(), e.helpers()...) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
 		for syscall.Unmount(filepath.Join(dir, "data"), syscall.MNT_DETACH) == nil {
 			continue // a killed engine leaves its folder mounted
 		}
@@ -61,12 +64,18 @@ func (e *engine) start() {
 func (e *engine) group() string { return "/karve-" + filepath.Base(e.dir) }
 
 // processes are those of its containers, also of such as it has lost.
-func (e *engine) processes() (pids []int) {
+func (e *engine) processes() []int { return e.named("cgroup", e.group()+"/") }
+
+// helpers are the engine's own, one for each container: a killed engine leaves some of them behind.
+func (e *engine) helpers() []int { return e.named("cmdline", e.dir+"/exec/containerd/") }
+
+// named are the processes of which a file in /proc holds a text.
+func (e *engine) named(file, text string) (pids []int) {
 	entries, err := os.ReadDir("/proc")
 	require.NoError(e.t, err)
 	for _, entry := range entries {
-		groups, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "cgroup"))
-		if pid, notOne := strconv.Atoi(entry.Name()); err == nil && notOne == nil && strings.Contains(string(groups), e.group()+"/") {
+		content, err := os.ReadFile(filepath.Join("/proc", entry.Name(), file))
+		if pid, notOne := strconv.Atoi(entry.Name()); err == nil && notOne == nil && strings.Contains(string(content), text) {
 			pids = append(pids, pid)
 		}
 	}
