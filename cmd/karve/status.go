@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"karve.dev/karve/internal/cluster"
+	"karve.dev/karve/internal/conditions"
 	"karve.dev/karve/internal/process"
 )
 
@@ -148,14 +149,12 @@ func showNodes(ctx context.Context, dir cluster.Dir) (ready bool, err error) {
 }
 
 func nodeState(n *corev1.Node) (state, reason string) {
-	for _, c := range n.Status.Conditions {
-		if c.Type != corev1.NodeReady {
-			continue
-		}
-		if c.Status == corev1.ConditionTrue {
-			return "ready", ""
-		}
+	switch c := conditions.Node(n, corev1.NodeReady); {
+	case c == nil:
+		return "not ready", "its agent has not reported yet"
+	case c.Status == corev1.ConditionTrue:
+		return "ready", ""
+	default:
 		return "not ready", c.Message
 	}
-	return "not ready", "its agent has not reported yet"
 }

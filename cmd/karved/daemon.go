@@ -15,6 +15,7 @@ import (
 	"karve.dev/karve/agents/node/runtime/docker"
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/cluster"
+	"karve.dev/karve/internal/conditions"
 	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/internal/identity/kubeconfig"
 	"karve.dev/karve/internal/informer"
@@ -188,20 +189,11 @@ func (d *daemon) onReady(fn func()) {
 // nodesReady says whether the API has every node of this process as Ready.
 func (d *daemon) nodesReady(nodes *informer.Informer[*corev1.Node]) bool {
 	for _, name := range d.nodeNames {
-		if node, ok := nodes.Get("", name); !ok || !nodeReady(node) {
+		if node, ok := nodes.Get("", name); !ok || !conditions.NodeReady(node) {
 			return false
 		}
 	}
 	return true
-}
-
-func nodeReady(node *corev1.Node) bool {
-	for _, c := range node.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 // writeKubeconfig makes the administrator's kubeconfig, with a certificate for a year, anew at each start.

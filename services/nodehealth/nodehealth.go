@@ -16,6 +16,7 @@ import (
 
 	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
 	"karve.dev/karve/internal/client"
+	"karve.dev/karve/internal/conditions"
 	"karve.dev/karve/internal/informer"
 	"karve.dev/karve/internal/reconcile"
 )
@@ -109,7 +110,7 @@ func (s *Service) onNode(old, node *corev1.Node) {
 		return
 	}
 	// A status written by whoever runs the node is a sign of life, also without our stream. Ready is never ours to say.
-	if readyHeartbeat(node).After(readyHeartbeat(old)) || isReady(node) && !isReady(old) {
+	if readyHeartbeat(node).After(readyHeartbeat(old)) || conditions.NodeReady(node) && (old == nil || !conditions.NodeReady(old)) {
 		s.beats.seen(node.Name, time.Now())
 	}
 	s.health.Enqueue(nodeKey(node.Name))
@@ -150,19 +151,11 @@ func hasNoExecute(taints []corev1.Taint) bool {
 	return false
 }
 
-func isReady(node *corev1.Node) bool {
-	if node == nil {
-		return false
-	}
-	c := condition(node, corev1.NodeReady)
-	return c != nil && c.Status == corev1.ConditionTrue
-}
-
 func readyHeartbeat(node *corev1.Node) time.Time {
 	if node == nil {
 		return time.Time{}
 	}
-	if c := condition(node, corev1.NodeReady); c != nil {
+	if c := conditions.Node(node, corev1.NodeReady); c != nil {
 		return c.LastHeartbeatTime.Time
 	}
 	return time.Time{}

@@ -18,6 +18,7 @@ import (
 
 	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
 	"karve.dev/karve/internal/client"
+	"karve.dev/karve/internal/conditions"
 	"karve.dev/karve/internal/events"
 	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/internal/informer"
@@ -58,7 +59,7 @@ func TestANodeThatGoesSilentIsTaintedAndComesBack(t *testing.T) {
 	ready := func(want corev1.ConditionStatus, taints ...string) func() bool {
 		return func() bool {
 			n, ok := nodes.Get("", "n1")
-			if !ok || condition(n, corev1.NodeReady) == nil || condition(n, corev1.NodeReady).Status != want || len(n.Spec.Taints) != len(taints) {
+			if !ok || conditions.Node(n, corev1.NodeReady) == nil || conditions.Node(n, corev1.NodeReady).Status != want || len(n.Spec.Taints) != len(taints) {
 				return false
 			}
 			for i, taint := range n.Spec.Taints {
@@ -91,10 +92,10 @@ func report(t *testing.T, c *client.Client) {
 		if err := c.Get(t.Context(), n, "", "n1"); err != nil {
 			return err
 		}
-		ready := condition(n, corev1.NodeReady)
+		ready := conditions.Node(n, corev1.NodeReady)
 		if ready == nil {
 			n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: corev1.NodeReady, Reason: "KubeletReady"})
-			ready = condition(n, corev1.NodeReady)
+			ready = conditions.Node(n, corev1.NodeReady)
 		}
 		ready.Status = corev1.ConditionTrue
 		return c.UpdateStatus(t.Context(), n)

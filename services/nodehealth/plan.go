@@ -7,6 +7,8 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"karve.dev/karve/internal/conditions"
 )
 
 // Reasons and messages that Kubernetes gives a node that has gone silent.
@@ -97,7 +99,7 @@ var taintRules = []taintRule{
 func retaint(node *corev1.Node, now time.Time) (taints []corev1.Taint, changed bool) {
 	want := map[string]bool{}
 	for _, r := range taintRules {
-		if c := condition(node, r.condition); c != nil && c.Status == r.status {
+		if c := conditions.Node(node, r.condition); c != nil && c.Status == r.status {
 			for _, e := range r.effects {
 				want[r.key+string(e)] = true
 			}
@@ -139,15 +141,6 @@ func allOurs() []corev1.Taint {
 		}
 	}
 	return append(out, corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule})
-}
-
-func condition(node *corev1.Node, t corev1.NodeConditionType) *corev1.NodeCondition {
-	for i := range node.Status.Conditions {
-		if node.Status.Conditions[i].Type == t {
-			return &node.Status.Conditions[i]
-		}
-	}
-	return nil
 }
 
 // evictAt tells when a pod must leave a node with these taints: never (ok false), or at a time that may have passed.

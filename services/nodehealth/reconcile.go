@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"karve.dev/karve/internal/client"
+	"karve.dev/karve/internal/conditions"
 	"karve.dev/karve/internal/informer"
 )
 
@@ -33,7 +34,7 @@ func (s *Service) reconcileNode(ctx context.Context, key informer.Key) (time.Dur
 	if err := s.applyPlan(ctx, node, p); err != nil {
 		return 0, err
 	}
-	if c := condition(node, corev1.NodeReady); c != nil && c.Status != corev1.ConditionTrue {
+	if c := conditions.Node(node, corev1.NodeReady); c != nil && c.Status != corev1.ConditionTrue {
 		if err := s.markPodsNotReady(ctx, node.Name); err != nil {
 			return 0, err
 		}
@@ -107,7 +108,7 @@ func (s *Service) renewLease(ctx context.Context, node *corev1.Node, now time.Ti
 // markPodsNotReady takes the pods of a node that is not ready out of their Services.
 func (s *Service) markPodsNotReady(ctx context.Context, node string) error {
 	for _, pod := range s.pods.ByIndex(podsByNode, node) {
-		if !podReady(pod) {
+		if !conditions.PodReady(pod) {
 			continue
 		}
 		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": map[string]any{
@@ -126,15 +127,6 @@ func (s *Service) markPodsNotReady(ctx context.Context, node string) error {
 		s.cfg.Events.Event(pod, corev1.EventTypeWarning, "NodeNotReady", "Node is not ready")
 	}
 	return nil
-}
-
-func podReady(pod *corev1.Pod) bool {
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 // gone says that the object is no longer the one that was meant.

@@ -9,6 +9,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"karve.dev/karve/agents/proxy/dataplane"
+	"karve.dev/karve/internal/conditions"
 )
 
 // View is what a node knows of its cluster's nodes, and who it is itself.
@@ -69,12 +70,8 @@ func (v View) onHost(a netip.Addr) bool {
 
 // lost tells that a node's heartbeats have stopped. A node that says itself that it is not ready still serves.
 func lost(node *corev1.Node) bool {
-	for _, c := range node.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			return c.Status == corev1.ConditionUnknown
-		}
-	}
-	return false
+	c := conditions.Node(node, corev1.NodeReady)
+	return c != nil && c.Status == corev1.ConditionUnknown
 }
 
 func internalAddresses(node *corev1.Node) map[string]bool {

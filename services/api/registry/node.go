@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"karve.dev/karve/internal/conditions"
 )
 
 func node() *Kind {
@@ -42,13 +44,12 @@ var proxyVerbs = []string{"create", "delete", "get", "patch", "update"}
 
 func nodeStatus(n *corev1.Node) string {
 	status := "Unknown"
-	for i := range n.Status.Conditions {
-		if c := &n.Status.Conditions[i]; c.Type == corev1.NodeReady {
-			status = "NotReady"
-			if c.Status == corev1.ConditionTrue {
-				status = "Ready"
-			}
-		}
+	switch c := conditions.Node(n, corev1.NodeReady); {
+	case c == nil:
+	case c.Status == corev1.ConditionTrue:
+		status = "Ready"
+	default:
+		status = "NotReady"
 	}
 	if n.Spec.Unschedulable {
 		status += ",SchedulingDisabled"

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"karve.dev/karve/internal/conditions"
 	"karve.dev/karve/services/api/registry/podspec"
 )
 
@@ -38,12 +39,12 @@ func summarize(p *corev1.Pod) summary {
 	if p.Status.Reason != "" {
 		s.reason = p.Status.Reason
 	}
-	if c := podCondition(p, corev1.PodScheduled); c != nil && c.Reason == corev1.PodReasonSchedulingGated {
+	if c := conditions.Pod(p, corev1.PodScheduled); c != nil && c.Reason == corev1.PodReasonSchedulingGated {
 		s.reason = corev1.PodReasonSchedulingGated
 	}
 	sidecars := s.sidecars(p)
 	initializing := s.initContainers(p, sidecars)
-	if c := podCondition(p, corev1.PodInitialized); !initializing || c != nil && c.Status == corev1.ConditionTrue {
+	if c := conditions.Pod(p, corev1.PodInitialized); !initializing || c != nil && c.Status == corev1.ConditionTrue {
 		s.containers(p, sidecars)
 	}
 	switch {
@@ -120,7 +121,7 @@ func (s *summary) containers(p *corev1.Pod, sidecars map[string]bool) {
 		return
 	}
 	s.reason = "NotReady"
-	if c := podCondition(p, corev1.PodReady); c != nil && c.Status == corev1.ConditionTrue {
+	if conditions.PodReady(p) {
 		s.reason = "Running"
 	}
 }
@@ -149,18 +150,9 @@ func readinessGates(p *corev1.Pod) string {
 	}
 	open := 0
 	for _, g := range p.Spec.ReadinessGates {
-		if c := podCondition(p, g.ConditionType); c != nil && c.Status == corev1.ConditionTrue {
+		if c := conditions.Pod(p, g.ConditionType); c != nil && c.Status == corev1.ConditionTrue {
 			open++
 		}
 	}
 	return fmt.Sprintf("%d/%d", open, len(p.Spec.ReadinessGates))
-}
-
-func podCondition(p *corev1.Pod, t corev1.PodConditionType) *corev1.PodCondition {
-	for i := range p.Status.Conditions {
-		if c := &p.Status.Conditions[i]; c.Type == t {
-			return c
-		}
-	}
-	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/internal/conditions"
 	"karve.dev/karve/services/api/registry"
 )
 
@@ -42,7 +43,7 @@ func (s *Server) removeGuarded(ctx context.Context, r *request, o *apiv1.DeleteO
 		}
 		_, err = s.modify(ctx, r, o.GetDryRun(), func(old registry.Object) (Outcome, error) {
 			pod := old.(*corev1.Pod)
-			if changed := charged == idle || charged == unhealthy && podReady(pod); changed && !unguarded(pod) {
+			if changed := charged == idle || charged == unhealthy && conditions.PodReady(pod); changed && !unguarded(pod) {
 				return Outcome{}, errGuarded
 			}
 			if pod.DeletionTimestamp == nil {
@@ -114,7 +115,7 @@ func (s *Server) charge(ctx context.Context, r *request, o *apiv1.DeleteOptions)
 			Status: metav1.StatusFailure, Code: http.StatusInternalServerError,
 			Message: "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
 		}}
-	case !podReady(pod) && sparesUnhealthy(budgets[0]):
+	case !conditions.PodReady(pod) && sparesUnhealthy(budgets[0]):
 		return unhealthy, nil
 	}
 	return counted, s.takeDisruption(ctx, budgets[0], r, o.GetDryRun())
@@ -127,15 +128,6 @@ func unguarded(pod *corev1.Pod) bool {
 		return true
 	}
 	return pod.DeletionTimestamp != nil
-}
-
-func podReady(pod *corev1.Pod) bool {
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 // sparesUnhealthy reports whether a pod that is not ready may go without costing anything.

@@ -16,6 +16,7 @@ import (
 	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 
 	agentv1 "karve.dev/karve/gen/go/karve/agent/v1"
+	"karve.dev/karve/internal/conditions"
 	"karve.dev/karve/services/api/registry"
 	"karve.dev/karve/services/api/watch"
 )
@@ -92,10 +93,8 @@ func (u *Usage) askOne(ctx context.Context, node *corev1.Node) (*agentv1.UsageRe
 func ready(nodes []*corev1.Node) []*corev1.Node {
 	var out []*corev1.Node
 	for _, n := range nodes {
-		for _, c := range n.Status.Conditions {
-			if c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue {
-				out = append(out, n)
-			}
+		if conditions.NodeReady(n) {
+			out = append(out, n)
 		}
 	}
 	return out

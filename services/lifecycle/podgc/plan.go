@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"karve.dev/karve/internal/conditions"
 )
 
 // surplus returns the terminated pods that are too many: the oldest ones above limit. Pods that are being deleted or
@@ -43,10 +45,7 @@ func removed(p *corev1.Pod) bool {
 // outOfService reports whether a node's administrator has declared it off: what was terminating there has ended.
 func outOfService(n *corev1.Node) bool {
 	off := slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeOutOfService })
-	ready := slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
-		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-	})
-	return off && !ready
+	return off && !conditions.NodeReady(n)
 }
 
 // failed is the status that a pod gets before it is removed without its node's word.

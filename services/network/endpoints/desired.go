@@ -12,6 +12,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"karve.dev/karve/internal/conditions"
 )
 
 // group is the endpoints of one address family that have the same port numbers: named target ports may mean different
@@ -33,15 +35,6 @@ func addresses(p *corev1.Pod) []corev1.PodIP {
 		return []corev1.PodIP{{IP: p.Status.PodIP}}
 	}
 	return p.Status.PodIPs
-}
-
-func podReady(p *corev1.Pod) bool {
-	for i := range p.Status.Conditions {
-		if c := &p.Status.Conditions[i]; c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 // families are the address types in which the service has endpoints.
@@ -149,7 +142,7 @@ func value[T any](p *T) T {
 }
 
 func endpoint(svc *corev1.Service, p *corev1.Pod, ip, zone string) discoveryv1.Endpoint {
-	serving, terminating := podReady(p), p.DeletionTimestamp != nil
+	serving, terminating := conditions.PodReady(p), p.DeletionTimestamp != nil
 	ready := svc.Spec.PublishNotReadyAddresses || serving && !terminating
 	e := discoveryv1.Endpoint{
 		Addresses:  []string{ip},

@@ -9,6 +9,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"karve.dev/karve/internal/conditions"
 )
 
 const (
@@ -59,7 +61,7 @@ func subsets(svc *corev1.Service, pods []*corev1.Pod) (out []corev1.EndpointSubs
 		if !ok || !listed(p) || p.DeletionTimestamp != nil && !svc.Spec.PublishNotReadyAddresses {
 			continue
 		}
-		e := entry{portsOf(svc, p), corev1.EndpointAddress{IP: ip, TargetRef: podRef(p)}, svc.Spec.PublishNotReadyAddresses || podReady(p)}
+		e := entry{portsOf(svc, p), corev1.EndpointAddress{IP: ip, TargetRef: podRef(p)}, svc.Spec.PublishNotReadyAddresses || conditions.PodReady(p)}
 		if p.Spec.NodeName != "" {
 			e.address.NodeName = &p.Spec.NodeName
 		}

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 
+	"karve.dev/karve/internal/conditions"
 	"karve.dev/karve/internal/informer"
 )
 
@@ -130,7 +131,7 @@ func matters(old, new *corev1.Pod) bool {
 	case !listed(old) && !listed(new):
 		return false
 	}
-	return listed(old) != listed(new) || podReady(old) != podReady(new) || (old.DeletionTimestamp == nil) != (new.DeletionTimestamp == nil) ||
+	return listed(old) != listed(new) || conditions.PodReady(old) != conditions.PodReady(new) || (old.DeletionTimestamp == nil) != (new.DeletionTimestamp == nil) ||
 		old.Spec.NodeName != new.Spec.NodeName ||
 		!slices.Equal(addresses(old), addresses(new)) || !equality.Semantic.DeepEqual(old.Labels, new.Labels)
 }

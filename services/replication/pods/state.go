@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+
+	"karve.dev/karve/internal/conditions"
 )
 
 // Finished says that the pod's containers have ended for good.
@@ -22,10 +24,8 @@ func Terminating(p *corev1.Pod) bool { return !Finished(p) && p.DeletionTimestam
 
 // Ready says that the pod serves, and since when.
 func Ready(p *corev1.Pod) (since time.Time, ready bool) {
-	for i := range p.Status.Conditions {
-		if c := &p.Status.Conditions[i]; c.Type == corev1.PodReady {
-			return c.LastTransitionTime.Time, c.Status == corev1.ConditionTrue
-		}
+	if c := conditions.Pod(p, corev1.PodReady); c != nil {
+		return c.LastTransitionTime.Time, c.Status == corev1.ConditionTrue
 	}
 	return time.Time{}, false
 }

@@ -9,6 +9,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"karve.dev/karve/internal/conditions"
 	"karve.dev/karve/internal/volume"
 )
 
@@ -48,15 +49,7 @@ func choose(selected string, nodes []*corev1.Node, volumes []*corev1.PersistentV
 }
 
 func usable(n *corev1.Node) bool {
-	if n.Annotations[volume.FoldersAnnotation] == "" || n.Spec.Unschedulable {
-		return false
-	}
-	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
+	return n.Annotations[volume.FoldersAnnotation] != "" && !n.Spec.Unschedulable && conditions.NodeReady(n)
 }
 
 // folder is the volume that a claim gets on a node. Its name follows from the claim, so that a claim never gets two.
