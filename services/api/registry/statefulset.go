@@ -9,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -81,8 +80,6 @@ func Restore(obj Object) {
 	}
 }
 
-// validateStatefulSet does not look into the pods' containers, as Kubernetes does not: their mounts name volumes that
-// only come with the claims.
 func validateStatefulSet(o *appsv1.StatefulSet) field.ErrorList {
 	var e check.Errors
 	p, s := field.NewPath("spec"), &o.Spec
@@ -100,14 +97,33 @@ func validateStatefulSet(o *appsv1.StatefulSet) field.ErrorList {
 		e.NonNegative(p.Child("revisionHistoryLimit"), int64(*l))
 	}
 	if s.ServiceName != "" {
-		e.Messages(p.Child("serviceName"), s.ServiceName, validation.NameIsDNSSubdomain(s.ServiceName, false))
+		e.Messages(p.Child("serviceName"), s.ServiceName, validation.NameIsDNSLabel(s.ServiceName, false))
 	}
-	validateWorkloadSelector(&e, p, "StatefulSet", s.Selector, &s.Template)
-	t := p.Child("template")
-	e.Add(metavalidation.ValidateLabels(s.Template.Labels, t.Child("labels"))...)
-	e.Add(validation.ValidateAnnotations(s.Template.Annotations, t.Child("annotations"))...)
-	validateForever(&e, t.Child("spec"), "StatefulSet", &s.Template.Spec)
+	validateWorkloadTemplate(&e, p, "StatefulSet", s.Selector, withClaims(s))
 	return e.List()
+}
+
+// withClaims is the template as its pods will have it: with a volume for each claim, which mounts may name.
+func withClaims(s *appsv1.StatefulSetSpec) *corev1.PodTemplateSpec {
+	if len(s.VolumeClaimTemplates) == 0 {
+		return &s.Template
+	}
+	t := s.Template
+	claims := map[string]bool{}
+	t.Spec.Volumes = nil
+	for i := range s.VolumeClaimTemplates {
+		name := s.VolumeClaimTemplates[i].Name
+		claims[name] = true
+		t.Spec.Volumes = append(t.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name},
+		}})
+	}
+	for i := range s.Template.Spec.Volumes {
+		if v := s.Template.Spec.Volumes[i]; !claims[v.Name] {
+			t.Spec.Volumes = append(t.Spec.Volumes, v)
+		}
+	}
+	return &t
 }
 
 func validateStatefulStrategy(e *check.Errors, p *field.Path, s *appsv1.StatefulSetUpdateStrategy) {
