@@ -162,6 +162,7 @@ func BenchmarkSimulatedNodes(b *testing.B) {
 		took := time.Since(began)
 		b.ReportMetric(0, "ns/op")
 		b.ReportMetric(float64(held()-before)/float64(nodes)/1024, "KiB/node")
+		b.ReportMetric(float64(stacks())/float64(nodes)/1024, "KiB-of-it-stacks")
 		b.ReportMetric(float64(goruntime.NumGoroutine()-goroutines)/float64(nodes), "goroutines/node")
 		b.ReportMetric(float64(plane.reports.Load())/took.Seconds(), "statuses/s")
 		b.ReportMetric(took.Seconds(), "s-to-all-running")
@@ -180,13 +181,20 @@ func BenchmarkSimulatedNodes(b *testing.B) {
 	}
 }
 
-// held is what the process holds: living objects and stacks.
+// held is what the process holds: living objects, and stacks as they are once it has been quiet.
 func held() int64 {
-	goruntime.GC()
-	goruntime.GC()
+	for range 6 { // stacks shrink by half each time
+		goruntime.GC()
+	}
 	var m goruntime.MemStats
 	goruntime.ReadMemStats(&m)
 	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+func stacks() uint64 {
+	var m goruntime.MemStats
+	goruntime.ReadMemStats(&m)
+	return m.StackInuse
 }
 
 // quiet records no events.

@@ -253,7 +253,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.pool.Begin(ctx)
 	a.static.Read(a.pool) // before the API says which pods there are: these are not among them
 	for _, part := range []func(context.Context) error{
-		a.probes.Run, a.pool.Run, a.pods.Run, a.serve,
+		a.probes.Run, a.pods.Run, a.serve,
 		a.keepNode, a.followEngine, a.keepNetwork, a.watchPressure, a.reportImages, a.collectImages, a.folders.run,
 		func(ctx context.Context) error { return a.static.Run(ctx, a.pool) },
 		func(ctx context.Context) error {
@@ -265,7 +265,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	} {
 		group.Go(func() error { return part(ctx) })
 	}
-	return group.Wait()
+	return errors.Join(a.pool.Run(ctx), group.Wait())
 }
 
 // Port is where PodAccessService listens.

@@ -36,7 +36,6 @@ func (a *Agent) conditions() []corev1.NodeCondition {
 // when a shortage begins or ends.
 func (a *Agent) watchPressure(ctx context.Context) error {
 	if _, pretends := a.measures.machine.(plenty); pretends {
-		<-ctx.Done()
 		return nil
 	}
 	alarm := make(chan struct{}, 1)

@@ -134,7 +134,6 @@ func (p *Pods) take(found map[string]*corev1.Pod, broken map[string]string) (beg
 // Run follows the folder and keeps the mirrors until ctx ends.
 func (p *Pods) Run(ctx context.Context, run Runner) error {
 	if p.cfg.Dir == "" {
-		<-ctx.Done()
 		return nil
 	}
 	changed, stop := p.notices()

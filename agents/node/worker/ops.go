@@ -43,6 +43,9 @@ func (w *worker) launch(ctx context.Context, key string, op podstate.Op, run fun
 		w.mu.Lock()
 		delete(w.obs.Busy, key)
 		delete(w.aborts, key)
+		if len(w.aborts) == 0 { // maps do not shrink, and most pods are quiet most of the time
+			w.obs.Busy, w.aborts = map[string]podstate.Op{}, map[string]context.CancelFunc{}
+		}
 		if key == runtime.SandboxName {
 			w.rewire()
 		}
