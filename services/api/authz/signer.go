@@ -17,8 +17,9 @@ import (
 	"karve.dev/karve/services/api/admission"
 )
 
-// checkSigner refuses what a CertificateSigningRequest's signer name forbids: requests for the administrators' group or the
-// gateway, and approving or signing by somebody who may not do so for that signer, whatever he may do with the resource.
+// checkSigner refuses what a CertificateSigningRequest's signer name forbids: requests for the administrators' group or
+// for the control plane's own names, and approving or signing by somebody who may not do so for that signer, whatever he
+// may do with the resource.
 func (a *Authorizer) checkSigner(ctx context.Context, w *admission.Attributes) error {
 	request, ok := w.Object.(*certificatesv1.CertificateSigningRequest)
 	if !ok {
@@ -34,9 +35,9 @@ func (a *Authorizer) checkSigner(ctx context.Context, w *admission.Attributes) e
 		switch subject := requestedSubject(request.Spec.Request); {
 		case slices.Contains(subject.Organization, identity.GroupMasters):
 			return forbidden("use of %s signer with %s group is not allowed", request.Spec.SignerName, identity.GroupMasters)
-		case subject.CommonName == identity.UserGateway:
-			// It is believed when it says who somebody is, an administrator for example.
-			return forbidden("use of %s signer for user %s is not allowed", request.Spec.SignerName, identity.UserGateway)
+		case subject.CommonName == identity.UserGateway || subject.CommonName == identity.UserAPI:
+			// The one is believed when it says who somebody is, an administrator for example, the other by every node.
+			return forbidden("use of %s signer for user %s is not allowed", request.Spec.SignerName, subject.CommonName)
 		}
 		return nil
 	}

@@ -84,8 +84,10 @@ func TestSigningRequestsNameTheirAuthor(t *testing.T) {
 
 	require.ErrorContains(t, jane.Create(w.ctx, signingRequest(t, "root", identity.GroupMasters)),
 		"use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed")
-	require.ErrorContains(t, jane.Create(w.ctx, signingRequestOf(t, "front", pkix.Name{CommonName: identity.UserGateway})),
-		"use of kubernetes.io/kube-apiserver-client signer for user system:karve-gateway is not allowed")
+	for _, own := range []string{identity.UserGateway, identity.UserAPI} {
+		require.ErrorContains(t, jane.Create(w.ctx, signingRequestOf(t, "own", pkix.Name{CommonName: own})),
+			"use of kubernetes.io/kube-apiserver-client signer for user "+own+" is not allowed")
+	}
 }
 
 func TestApprovingNeedsTheSigner(t *testing.T) {
