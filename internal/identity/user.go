@@ -2,7 +2,11 @@
 // authority, certificates and service-account tokens.
 package identity
 
-import "context"
+import (
+	"context"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+)
 
 // Names that Kubernetes gives to the parts of a cluster and to everybody. RBAC's bootstrap roles are bound to them.
 const (
@@ -26,6 +30,18 @@ type User struct {
 	UID    string
 	Groups []string
 	Extra  map[string][]string
+}
+
+// Info returns the user as the API's objects have it.
+func (u User) Info() authenticationv1.UserInfo {
+	out := authenticationv1.UserInfo{Username: u.Name, UID: u.UID, Groups: u.Groups}
+	for key, values := range u.Extra {
+		if out.Extra == nil {
+			out.Extra = make(map[string]authenticationv1.ExtraValue, len(u.Extra))
+		}
+		out.Extra[key] = values
+	}
+	return out
 }
 
 type peerKey struct{}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -53,7 +52,7 @@ func (r *Record) Caller(u identity.User) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.caller = u
-	r.event.User = userInfo(u)
+	r.event.User = u.Info()
 }
 
 // Annotate adds a note; the first one of a name stays.
@@ -109,7 +108,7 @@ func (r *Record) asks(attrs authz.Attributes) {
 	r.event.Level = auditv1.Level(r.rule.Level)
 	r.log.written.WithLabelValues(string(r.rule.Level)).Inc()
 	if attrs.User.Name != "" && !reflect.DeepEqual(attrs.User, r.caller) { // somebody may become himself with other groups
-		info := userInfo(attrs.User)
+		info := attrs.User.Info()
 		r.event.ImpersonatedUser = &info
 	}
 	r.write(auditv1.StageRequestReceived)
@@ -210,17 +209,6 @@ func (r *Record) write(stage auditv1.Stage) {
 		return
 	}
 	r.log.sink.add(append(line, '\n'))
-}
-
-func userInfo(u identity.User) authenticationv1.UserInfo {
-	out := authenticationv1.UserInfo{Username: u.Name, UID: u.UID, Groups: u.Groups}
-	for key, values := range u.Extra {
-		if out.Extra == nil {
-			out.Extra = map[string]authenticationv1.ExtraValue{}
-		}
-		out.Extra[key] = values
-	}
-	return out
 }
 
 // newID returns an identifier for a request that brought none.

@@ -56,18 +56,9 @@ func (x *Extensions) newConverter(d *definition) *converter {
 }
 
 func conversionEndpoint(c *apiextensionsv1.WebhookClientConfig) webhook.Endpoint {
-	e := webhook.Endpoint{CABundle: c.CABundle}
-	if c.URL != nil {
-		e.URL = *c.URL
-	}
+	e := webhook.NewEndpoint(c.URL, c.CABundle)
 	if s := c.Service; s != nil {
-		e.Service = &webhook.Service{Namespace: s.Namespace, Name: s.Name}
-		if s.Path != nil {
-			e.Service.Path = *s.Path
-		}
-		if s.Port != nil {
-			e.Service.Port = *s.Port
-		}
+		e.Service = webhook.NewService(s.Namespace, s.Name, s.Path, s.Port)
 	}
 	return e
 }

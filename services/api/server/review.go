@@ -58,7 +58,7 @@ func (s *Server) review(ctx context.Context, r *request, obj registry.Object) er
 		return s.reviewToken(ctx, o)
 	case *authenticationv1.SelfSubjectReview:
 		o.CreationTimestamp = metav1.NewTime(r.now).Rfc3339Copy()
-		o.Status.UserInfo = userInfo(r.user)
+		o.Status.UserInfo = r.user.Info()
 		return nil
 	case *authorizationv1.SelfSubjectAccessReview:
 		attrs, err := r.accessAttributes(o.Spec.ResourceAttributes, o.Spec.NonResourceAttributes)
@@ -106,19 +106,8 @@ func (s *Server) reviewToken(ctx context.Context, o *authenticationv1.TokenRevie
 		o.Status = authenticationv1.TokenReviewStatus{Error: err.Error()}
 		return nil
 	}
-	o.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: userInfo(user), Audiences: audiences}
+	o.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: user.Info(), Audiences: audiences}
 	return nil
-}
-
-func userInfo(u identity.User) authenticationv1.UserInfo {
-	info := authenticationv1.UserInfo{Username: u.Name, UID: u.UID, Groups: u.Groups}
-	for key, values := range u.Extra {
-		if info.Extra == nil {
-			info.Extra = map[string]authenticationv1.ExtraValue{}
-		}
-		info.Extra[key] = values
-	}
-	return info
 }
 
 func (s *Server) reviewSubject(ctx context.Context, r *request, spec *authorizationv1.SubjectAccessReviewSpec, status *authorizationv1.SubjectAccessReviewStatus) error {

@@ -35,6 +35,27 @@ type Service struct {
 	Port                  int32
 }
 
+// NewEndpoint returns where a configuration says that a webhook is; the webhook's Service, if it has one, is set afterwards.
+func NewEndpoint(at *string, ca []byte) Endpoint {
+	e := Endpoint{CABundle: ca}
+	if at != nil {
+		e.URL = *at
+	}
+	return e
+}
+
+// NewService returns the Service of a configuration.
+func NewService(namespace, name string, path *string, port *int32) *Service {
+	s := &Service{Namespace: namespace, Name: name}
+	if path != nil {
+		s.Path = *path
+	}
+	if port != nil {
+		s.Port = *port
+	}
+	return s
+}
+
 // MaxAnswer bounds what a webhook may answer: an object and a patch of it fit in.
 const MaxAnswer = 16 << 20
 

@@ -8,7 +8,6 @@ import (
 	"net/http"
 
 	admissionv1 "k8s.io/api/admission/v1"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -117,7 +116,7 @@ func (c *call) review(uid types.UID) ([]byte, error) {
 		Request: &admissionv1.AdmissionRequest{
 			UID: uid, Kind: kind, Resource: resource, SubResource: a.Subresource, RequestKind: &asked, RequestResource: &askedResource,
 			RequestSubResource: a.Subresource, Name: a.Name, Namespace: namespaceOf(a), Operation: admissionv1.Operation(a.Operation.String()),
-			UserInfo: userInfo(a), Object: runtime.RawExtension{Raw: object}, OldObject: runtime.RawExtension{Raw: old}, DryRun: &dryRun,
+			UserInfo: a.User.Info(), Object: runtime.RawExtension{Raw: object}, OldObject: runtime.RawExtension{Raw: old}, DryRun: &dryRun,
 		},
 	}
 	if a.Options != nil {
@@ -136,17 +135,6 @@ func namespaceOf(a *admission.Attributes) string {
 		return a.Name
 	}
 	return a.Namespace
-}
-
-func userInfo(a *admission.Attributes) authenticationv1.UserInfo {
-	info := authenticationv1.UserInfo{Username: a.User.Name, UID: a.User.UID, Groups: a.User.Groups}
-	for key, values := range a.User.Extra {
-		if info.Extra == nil {
-			info.Extra = map[string]authenticationv1.ExtraValue{}
-		}
-		info.Extra[key] = values
-	}
-	return info
 }
 
 // denial is a webhook's refusal as the client gets it.
