@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -256,20 +255,4 @@ func Decode(env *apiv1.Object, obj runtime.Object) error {
 		return fmt.Errorf("decode %s: %w", env.GetKind(), err)
 	}
 	return nil
-}
-
-// NewList returns an empty list of obj's kind.
-func NewList(obj runtime.Object) (runtime.Object, error) {
-	gvk, err := KindOf(obj)
-	if err != nil {
-		return nil, err
-	}
-	list, err := scheme.Scheme.New(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-	if err != nil {
-		return nil, fmt.Errorf("list of %s: %w", gvk.Kind, err)
-	}
-	if !meta.IsListType(list) {
-		return nil, fmt.Errorf("list of %s: %T is no list", gvk.Kind, list)
-	}
-	return list, nil
 }

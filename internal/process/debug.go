@@ -2,7 +2,6 @@ package process
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +25,7 @@ type Debug struct {
 	LogLevel *zap.AtomicLevel
 }
 
-// Handler returns the handler. Whoever reaches it can read the process's memory: serve it with ServeUnix or ServeTLS.
+// Handler returns the handler. Whoever reaches it can read the process's memory: serve it with ServeUnix.
 func (d Debug) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
@@ -105,15 +104,6 @@ func listenPrivate(ctx context.Context, path string) (net.Listener, error) {
 		return nil, fmt.Errorf("make socket %s: %w", path, err)
 	}
 	return lis, nil
-}
-
-// ServeTLS serves handler on lis to clients whose certificate config verifies, until ctx ends. It refuses a config that
-// does not ask for one.
-func ServeTLS(ctx context.Context, lis net.Listener, config *tls.Config, handler http.Handler) error {
-	if config.ClientAuth != tls.RequireAndVerifyClientCert {
-		return errors.New("debug endpoint: client certificates must be required")
-	}
-	return serve(ctx, tls.NewListener(lis, config), handler)
 }
 
 func serve(ctx context.Context, lis net.Listener, handler http.Handler) error {

@@ -32,25 +32,16 @@ type Status struct {
 
 // Health knows how the components of this process are. It is safe for concurrent use.
 type Health struct {
-	mu        sync.Mutex
-	statuses  []Status
-	listeners []func(Status)
-	changed   chan struct{}
+	mu       sync.Mutex
+	statuses []Status
+	changed  chan struct{}
 }
 
 // NewHealth returns a Health without components.
 func NewHealth() *Health { return &Health{changed: make(chan struct{})} }
 
-// Set notes a component's state; the first call for a name adds it. Listeners hear of changes of state or reason.
+// Set notes a component's state; the first call for a name adds it.
 func (h *Health) Set(name string, state State, reason string) {
-	if told, listeners := h.set(name, state, reason); told != nil {
-		for _, fn := range listeners {
-			fn(*told)
-		}
-	}
-}
-
-func (h *Health) set(name string, state State, reason string) (*Status, []func(Status)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	i := slices.IndexFunc(h.statuses, func(s Status) bool { return s.Name == name })
@@ -60,7 +51,7 @@ func (h *Health) set(name string, state State, reason string) (*Status, []func(S
 	}
 	s := &h.statuses[i]
 	if s.State == state && s.Reason == reason {
-		return nil, nil
+		return
 	}
 	if s.State != state {
 		s.Since = time.Now()
@@ -68,15 +59,6 @@ func (h *Health) set(name string, state State, reason string) (*Status, []func(S
 	s.State, s.Reason = state, reason
 	close(h.changed)
 	h.changed = make(chan struct{})
-	told := *s
-	return &told, slices.Clone(h.listeners)
-}
-
-// OnChange calls fn for every change from now on, in the goroutine that made it: it must not block.
-func (h *Health) OnChange(fn func(Status)) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.listeners = append(h.listeners, fn)
 }
 
 // List returns all components in the order in which they were added.

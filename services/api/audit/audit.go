@@ -113,8 +113,5 @@ func From(ctx context.Context) *Record {
 	return r
 }
 
-// Annotate adds a note to the record of the call that ctx belongs to, if there is one. The first note of a key stays.
-func Annotate(ctx context.Context, name, value string) { From(ctx).Annotate(name, value) }
-
 // patience bounds how long a request waits for its record to find room.
 const patience = 10 * time.Second

@@ -1,8 +1,6 @@
 package authz
 
 import (
-	"context"
-	"fmt"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -123,46 +121,4 @@ func parseSubjects(list string) []rbacv1.Subject {
 		}
 	}
 	return out
-}
-
-// Writer reads and writes policy objects for Reconcile.
-type Writer interface {
-	// Get returns the stored object of the same kind, namespace and name as want, nil when there is none.
-	Get(ctx context.Context, want Object) (Object, error)
-	Create(ctx context.Context, obj Object) error
-	// Update replaces an object that Get returned.
-	Update(ctx context.Context, obj Object) error
-	Delete(ctx context.Context, obj Object) error
-}
-
-// Reconcile creates what is missing of policy and adds missing rules and subjects to what is there, unless an object
-// is annotated rbac.authorization.kubernetes.io/autoupdate: "false". Nothing that somebody added is taken away.
-func Reconcile(ctx context.Context, w Writer, policy Policy) error {
-	for _, want := range policy.Objects() {
-		if err := reconcileOne(ctx, w, want); err != nil {
-			return fmt.Errorf("default policy %s: %w", want.GetName(), err)
-		}
-	}
-	return nil
-}
-
-func reconcileOne(ctx context.Context, w Writer, want Object) error {
-	have, err := w.Get(ctx, want)
-	if err != nil {
-		return err
-	}
-	if have == nil {
-		return w.Create(ctx, want)
-	}
-	change := Merge(have, want)
-	switch {
-	case change == nil:
-		return nil
-	case change.Recreate:
-		if err := w.Delete(ctx, have); err != nil {
-			return err
-		}
-		return w.Create(ctx, change.Object)
-	}
-	return w.Update(ctx, change.Object)
 }

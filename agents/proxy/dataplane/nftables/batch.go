@@ -34,11 +34,6 @@ func (d *difference) empty() bool {
 	return len(d.remove) == 0 && len(d.add) == 0 && len(d.write) == 0 && len(d.drop) == 0
 }
 
-// size estimates the messages of the batch.
-func (d *difference) size() int {
-	return len(d.remove)/10 + len(d.add)/10 + 5*len(d.write) + 2*len(d.drop)
-}
-
 // writer queues messages of one batch.
 type writer struct {
 	conn   *nftables.Conn

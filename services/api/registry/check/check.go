@@ -19,9 +19,6 @@ type Errors struct{ list field.ErrorList }
 // List returns what was found, nil when nothing was.
 func (e *Errors) List() field.ErrorList { return e.list }
 
-// Len counts what was found so far.
-func (e *Errors) Len() int { return len(e.list) }
-
 // Add takes over findings of another validation.
 func (e *Errors) Add(list ...*field.Error) { e.list = append(e.list, list...) }
 
