@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -101,6 +102,10 @@ func writeBackup(ctx context.Context, dir cluster.Dir, conn *grpc.ClientConn, to
 		}
 		files[archive.Keys+filepath.Base(key)] = key
 	}
+	key, err := os.ReadFile(dir.EncryptionKeys())
+	if err != nil {
+		return 0, fmt.Errorf("read what to save: %w", err)
+	}
 	for name, path := range files {
 		if err := addFile(out, name, path); err != nil {
 			return 0, err
@@ -112,6 +117,10 @@ func writeBackup(ctx context.Context, dir cluster.Dir, conn *grpc.ClientConn, to
 	}
 	if count, err = writeObjects(ctx, conn, member); err != nil {
 		return 0, err
+	}
+	// What was encrypted with another key than the one that was saved could never be read.
+	if now, err := os.ReadFile(dir.EncryptionKeys()); err != nil || !bytes.Equal(now, key) {
+		return 0, errors.Join(errors.New("the key of Secrets has changed meanwhile: save again"), err)
 	}
 	if err := out.Close(); err != nil {
 		return 0, fmt.Errorf("write the backup: %w", err)
