@@ -199,6 +199,15 @@ func TestImagesThatCannotBeHad(t *testing.T) {
 		w.wait(name, "gone", gone)
 	}
 	w.waitEvent("BackOff Back-off pulling image")
+
+	// The image of a volume is told by its own name.
+	p := pod("volume", corev1.Container{VolumeMounts: []corev1.VolumeMount{{Name: "v", MountPath: "/v"}}})
+	p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "127.0.0.1:1/layers:1"}}}}
+	w.create(p)
+	w.wait("volume", "back-off", func(p *corev1.Pod) bool {
+		s := p.Status.ContainerStatuses
+		return len(s) > 0 && s[0].State.Waiting != nil && strings.HasPrefix(s[0].State.Waiting.Message, `Back-off pulling image "127.0.0.1:1/layers:1"`)
+	})
 }
 
 func TestPodsInDetail(t *testing.T) {
@@ -273,4 +282,13 @@ func environmentTest(t *testing.T, w *world) {
 	require.Equal(t, `configmap "late" not found`, p.Status.ContainerStatuses[0].State.Waiting.Message)
 	w.setConfigMap(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "late"}, Data: map[string]string{"CAME": "yes"}})
 	require.Contains(t, w.output("waiting"), "CAME=yes")
+
+	// So is a path whose variable is not there: it is no name of a folder.
+	p = pod("path", corev1.Container{VolumeMounts: []corev1.VolumeMount{{Name: "v", MountPath: "/v", SubPathExpr: "$(NOBODY)"}}})
+	p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+	w.create(p)
+	w.wait("path", "told", func(p *corev1.Pod) bool {
+		s := p.Status.ContainerStatuses
+		return len(s) > 0 && s[0].State.Waiting != nil && s[0].State.Waiting.Message == `missing value for "NOBODY"`
+	})
 }

@@ -38,7 +38,7 @@ const (
 
 // Failure is why an image is not available. Reason is what the waiting container shows.
 type Failure struct {
-	Reason, Message string
+	Image, Reason, Message string
 	// Retry is false when trying again changes nothing until the engine's images change.
 	Retry bool
 }
@@ -90,7 +90,7 @@ func (m *Manager) Ensure(ctx context.Context, c *corev1.Container, auths []runti
 	name := c.Image
 	if !valid(name) {
 		emit(corev1.EventTypeWarning, "InspectFailed", "Failed to apply default image tag %q: couldn't parse image name %q: invalid reference format", name, name)
-		return runtime.Image{}, &Failure{Reason: InvalidImageName, Message: fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: invalid reference format", name, name)}
+		return runtime.Image{}, &Failure{Image: name, Reason: InvalidImageName, Message: fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: invalid reference format", name, name)}
 	}
 	have, err := m.find(ctx, name)
 	present := err == nil
@@ -99,7 +99,7 @@ func (m *Manager) Ensure(ctx context.Context, c *corev1.Container, auths []runti
 			return runtime.Image{}, err
 		}
 		emit(corev1.EventTypeWarning, "InspectFailed", "Failed to inspect image %q: %v", name, err)
-		return runtime.Image{}, &Failure{Reason: ImageInspectError, Message: fmt.Sprintf("Failed to inspect image %q: %v", name, err), Retry: true}
+		return runtime.Image{}, &Failure{Image: name, Reason: ImageInspectError, Message: fmt.Sprintf("Failed to inspect image %q: %v", name, err), Retry: true}
 	}
 	switch policy := pullPolicy(c); {
 	case policy != corev1.PullAlways && present:
@@ -108,7 +108,7 @@ func (m *Manager) Ensure(ctx context.Context, c *corev1.Container, auths []runti
 		return have, nil
 	case policy == corev1.PullNever:
 		emit(corev1.EventTypeWarning, ErrImageNeverPull, "Container image %q is not present with pull policy of Never", name)
-		return runtime.Image{}, &Failure{Reason: ErrImageNeverPull, Message: fmt.Sprintf("Container image %q is not present with pull policy of Never", name)}
+		return runtime.Image{}, &Failure{Image: name, Reason: ErrImageNeverPull, Message: fmt.Sprintf("Container image %q is not present with pull policy of Never", name)}
 	case present && !hasRegistry(name):
 		return m.refresh(ctx, name, have, auths, emit), nil
 	}
@@ -195,7 +195,7 @@ func (m *Manager) pull(ctx context.Context, name string, auths []runtime.Credent
 	}
 	emit(corev1.EventTypeWarning, "Failed", "Failed to pull image %q: %v", name, err)
 	emit(corev1.EventTypeWarning, "Failed", "Error: %s", ErrImagePull)
-	return runtime.Image{}, &Failure{Reason: ErrImagePull, Message: err.Error(), Retry: true}
+	return runtime.Image{}, &Failure{Image: name, Reason: ErrImagePull, Message: err.Error(), Retry: true}
 }
 
 // fetch tries each set of credentials in turn, or none.

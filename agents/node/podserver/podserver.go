@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"karve.dev/karve/agents/node/image"
 	"karve.dev/karve/agents/node/runtime"
 	agentv1 "karve.dev/karve/gen/go/karve/agent/v1"
 	"karve.dev/karve/internal/apierr"
@@ -185,9 +186,22 @@ func choose(pod *Pod, name string, previous bool) (*runtime.Container, error) {
 	case n > 0:
 		return kept[n-1], nil
 	case waiting != "":
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("container %q in pod %q is waiting to start: %s", name, pod.Spec.Name, waiting))
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("container %q in pod %q is waiting to start: %s", name, pod.Spec.Name, waitText(waiting)))
 	}
 	return nil, apierrors.NewBadRequest(fmt.Sprintf("container %q in pod %q is not available", name, pod.Spec.Name))
+}
+
+// waitTexts are what a kubelet says of an image that is not there.
+var waitTexts = map[string]string{
+	image.ErrImagePull:     "image can't be pulled",
+	image.ImagePullBackOff: "trying and failing to pull image",
+}
+
+func waitText(reason string) string {
+	if text := waitTexts[reason]; text != "" {
+		return text
+	}
+	return reason
 }
 
 func isWaiting(pod *Pod, name string) string {

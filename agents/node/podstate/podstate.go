@@ -65,6 +65,8 @@ type Op struct {
 type Trouble struct {
 	// Reason and Message are shown while the container waits.
 	Reason, Message string
+	// Image is the one that could not be had: the container's, or that of one of its volumes.
+	Image string
 	// Since is when it was found, RetryAt when to try again.
 	Since, RetryAt time.Time
 }

@@ -154,12 +154,18 @@ func found(value string, ok, exists bool, optional *bool, resource, kind, name, 
 
 // expand replaces $(NAME) by the variable's value; $$ stands for one $, and names that are not known stay as they are.
 func expand(text string, env *environment) string {
+	out, _ := expandKnown(text, env)
+	return out
+}
+
+// expandKnown is expand, and names the last variable that the environment does not have, if any.
+func expandKnown(text string, env *environment) (expanded, unknown string) {
 	var out strings.Builder
 	for {
 		before, rest, ok := strings.Cut(text, "$")
 		out.WriteString(before)
 		if !ok {
-			return out.String()
+			return out.String(), unknown
 		}
 		name, after, closed := strings.Cut(strings.TrimPrefix(rest, "("), ")")
 		value, known := env.values[name]
@@ -172,7 +178,7 @@ func expand(text string, env *environment) string {
 			text = after
 		case strings.HasPrefix(rest, "(") && closed:
 			out.WriteString("$(" + name + ")")
-			text = after
+			text, unknown = after, name
 		default:
 			out.WriteByte('$')
 			text = rest

@@ -126,7 +126,10 @@ func (s *starting) mounts(env *environment) ([]runtime.Mount, error) {
 		}
 		sub := m.SubPath
 		if m.SubPathExpr != "" {
-			sub = expand(m.SubPathExpr, env)
+			var unknown string
+			if sub, unknown = expandKnown(m.SubPathExpr, env); unknown != "" {
+				return nil, fmt.Errorf("missing value for %q", unknown)
+			}
 		}
 		place := volume.Place{UID: string(s.uid), Container: s.c.Name, Index: i}
 		if sub != "" {

@@ -29,7 +29,7 @@ func (w *worker) beginStart(ctx context.Context, a podstate.Action) {
 			w.fine(a.Name)
 			w.mu.Unlock()
 		case errors.As(err, &failure):
-			w.fail(a.Name, failure.reason, failure.Error(), failure.delay)
+			w.failWith(a.Name, failure.trouble(), failure.delay)
 		case ctx.Err() == nil && !errors.Is(err, errSandbox):
 			w.log.Warn("start container", zapContainer(a.Name), zapError(err))
 			w.fail(a.Name, createError, err.Error(), retryDelay)
@@ -48,6 +48,15 @@ type startFailure struct {
 }
 
 func (f *startFailure) Error() string { return f.err.Error() }
+
+func (f *startFailure) trouble() podstate.Trouble {
+	t := podstate.Trouble{Reason: f.reason, Message: f.Error()}
+	var missing *image.Failure
+	if errors.As(f.err, &missing) {
+		t.Image = missing.Image
+	}
+	return t
+}
 
 // starting is the start of one attempt of one container.
 type starting struct {

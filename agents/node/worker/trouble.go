@@ -42,11 +42,16 @@ func retryDelay(failures int) time.Duration {
 
 // fail notes why an action failed and when to try again. mu must not be held.
 func (w *worker) fail(key, reason, message string, delay func(failures int) time.Duration) {
+	w.failWith(key, podstate.Trouble{Reason: reason, Message: message}, delay)
+}
+
+func (w *worker) failWith(key string, t podstate.Trouble, delay func(failures int) time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.failures[key]++
-	now := time.Now()
-	w.obs.Trouble[key] = podstate.Trouble{Reason: reason, Message: message, Since: now, RetryAt: now.Add(delay(w.failures[key]))}
+	t.Since = time.Now()
+	t.RetryAt = t.Since.Add(delay(w.failures[key]))
+	w.obs.Trouble[key] = t
 }
 
 // fine forgets earlier failures. mu must be held.
@@ -61,16 +66,15 @@ func (w *worker) softenPullErrors(now time.Time) {
 		if t.Reason != image.ErrImagePull || now.Before(t.Since.Add(showPullError)) {
 			continue
 		}
-		c := findContainer(w.pod, name)
-		if c == nil {
+		if findContainer(w.pod, name) == nil {
 			delete(w.obs.Trouble, name)
 			continue
 		}
-		t.Message = fmt.Sprintf("Back-off pulling image %q: %s: %s", c.Image, image.ErrImagePull, t.Message)
+		t.Message = fmt.Sprintf("Back-off pulling image %q: %s: %s", t.Image, image.ErrImagePull, t.Message)
 		t.Reason = image.ImagePullBackOff
 		w.obs.Trouble[name] = t
 		ref := w.ref(name)
-		w.pool.cfg.Events.EventOn(ref, corev1.EventTypeNormal, "BackOff", "Back-off pulling image %q", c.Image)
+		w.pool.cfg.Events.EventOn(ref, corev1.EventTypeNormal, "BackOff", "Back-off pulling image %q", t.Image)
 		w.pool.cfg.Events.EventOn(ref, corev1.EventTypeWarning, "Failed", "Error: %s", image.ImagePullBackOff)
 	}
 }
