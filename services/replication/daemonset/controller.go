@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/util/flowcontrol"
 
 	"karve.dev/karve/internal/client"
@@ -70,8 +69,11 @@ func New(c *client.Client, set *informer.Set, recorder *events.Recorder, log *za
 	r.pods.OnChange(r.podChanged)
 	r.nodes.OnChange(r.nodeChanged)
 	r.revisions.OnChange(func(old, new *appsv1.ControllerRevision) {
-		if new == nil {
-			r.enqueueOwner(old)
+		if new != nil {
+			return
+		}
+		if key, ok := ownership.OwnerOf(old, "DaemonSet"); ok {
+			r.queue.EnqueueSoon(key, gap)
 		}
 	})
 	return r
@@ -80,28 +82,13 @@ func New(c *client.Client, set *informer.Set, recorder *events.Recorder, log *za
 // Run works until ctx ends. The informers are synced before.
 func (r *Controller) Run(ctx context.Context) error { return r.queue.Run(ctx) }
 
-func (r *Controller) enqueueOwner(obj client.Object) {
-	if ref := metav1.GetControllerOfNoCopy(obj); ref != nil && ref.Kind == "DaemonSet" {
-		r.queue.EnqueueSoon(informer.Key{Namespace: obj.GetNamespace(), Name: ref.Name}, gap)
-	}
-}
-
 func (r *Controller) podChanged(old, new *corev1.Pod) {
 	if !pods.Changed(old, new) && old.Spec.NodeName == new.Spec.NodeName {
 		return
 	}
-	for _, p := range []*corev1.Pod{old, new} {
-		if p != nil {
-			r.enqueueOwner(p)
-		}
-	}
-	if new == nil || new.DeletionTimestamp != nil || metav1.GetControllerOfNoCopy(new) != nil || len(new.Labels) == 0 {
-		return
-	}
-	for _, ds := range r.sets.List(new.Namespace, nil) {
-		if s, err := metav1.LabelSelectorAsSelector(ds.Spec.Selector); err == nil && s.Matches(labels.Set(new.Labels)) {
-			r.queue.EnqueueSoon(informer.KeyOf(ds), gap)
-		}
+	selector := func(s *appsv1.DaemonSet) *metav1.LabelSelector { return s.Spec.Selector }
+	for _, key := range ownership.Concerned(old, new, "DaemonSet", r.sets, selector) {
+		r.queue.EnqueueSoon(key, gap)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/events"
@@ -63,8 +62,11 @@ func New(c *client.Client, set *informer.Set, recorder *events.Recorder, log *za
 	})
 	r.pods.OnChange(r.podChanged)
 	r.revisions.OnChange(func(old, new *appsv1.ControllerRevision) {
-		if new == nil {
-			r.enqueueOwner(old)
+		if new != nil {
+			return
+		}
+		if key, ok := ownership.OwnerOf(old, "StatefulSet"); ok {
+			r.queue.EnqueueSoon(key, gap)
 		}
 	})
 	return r
@@ -88,28 +90,13 @@ var texts = pods.Texts{
 // Run works until ctx ends. The informers are synced before.
 func (r *Controller) Run(ctx context.Context) error { return r.queue.Run(ctx) }
 
-func (r *Controller) enqueueOwner(obj client.Object) {
-	if ref := metav1.GetControllerOfNoCopy(obj); ref != nil && ref.Kind == "StatefulSet" {
-		r.queue.EnqueueSoon(informer.Key{Namespace: obj.GetNamespace(), Name: ref.Name}, gap)
-	}
-}
-
 func (r *Controller) podChanged(old, new *corev1.Pod) {
 	if !pods.Changed(old, new) {
 		return
 	}
-	for _, p := range []*corev1.Pod{old, new} {
-		if p != nil {
-			r.enqueueOwner(p)
-		}
-	}
-	if new == nil || new.DeletionTimestamp != nil || metav1.GetControllerOfNoCopy(new) != nil || len(new.Labels) == 0 {
-		return
-	}
-	for _, set := range r.sets.List(new.Namespace, nil) {
-		if s, err := metav1.LabelSelectorAsSelector(set.Spec.Selector); err == nil && s.Matches(labels.Set(new.Labels)) {
-			r.queue.EnqueueSoon(informer.KeyOf(set), gap)
-		}
+	selector := func(s *appsv1.StatefulSet) *metav1.LabelSelector { return s.Spec.Selector }
+	for _, key := range ownership.Concerned(old, new, "StatefulSet", r.sets, selector) {
+		r.queue.EnqueueSoon(key, gap)
 	}
 }
 
