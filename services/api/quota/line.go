@@ -2,7 +2,11 @@ package quota
 
 import (
 	"context"
+	"errors"
+	"runtime/debug"
 	"time"
+
+	"go.uber.org/zap"
 
 	"karve.dev/karve/services/api/store"
 )
@@ -98,7 +102,7 @@ func (l *Ledger) lead(ctx context.Context, ln *line, namespace string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lineTimeout)
 	defer cancel()
 	defer context.AfterFunc(l.life, cancel)()
-	l.settle(ctx, ln, namespace, batch)
+	l.settleAll(ctx, ln, namespace, batch)
 	l.mu.Lock()
 	var next *entry
 	if len(ln.waiting) > 0 {
@@ -113,6 +117,23 @@ func (l *Ledger) lead(ctx context.Context, ln *line, namespace string) {
 	if next != nil {
 		next.turn <- struct{}{}
 	}
+}
+
+// settleAll is settle for which a panic is an error of every entry: the line goes on.
+func (l *Ledger) settleAll(ctx context.Context, ln *line, namespace string, batch []*entry) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		l.log.Error("panic", zap.String("namespace", namespace), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+		for _, e := range batch {
+			if !e.done {
+				e.finish(0, errors.New("quotas: the commit panicked"))
+			}
+		}
+	}()
+	l.settle(ctx, ln, namespace, batch)
 }
 
 // take removes from the head of the line what fits into one commit; no two of them may touch the same key.
