@@ -12,7 +12,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/events"
@@ -75,26 +74,9 @@ func (r *Controller[T]) podChanged(old, new *corev1.Pod) {
 	if !pods.Changed(old, new) {
 		return
 	}
-	for _, p := range []*corev1.Pod{old, new} {
-		if p == nil {
-			continue
-		}
-		if ref := metav1.GetControllerOfNoCopy(p); ref != nil && ref.Kind == r.kind.Name {
-			r.queue.EnqueueSoon(informer.Key{Namespace: p.Namespace, Name: ref.Name}, gap)
-		}
-	}
-	if new != nil && new.DeletionTimestamp == nil && metav1.GetControllerOfNoCopy(new) == nil && len(new.Labels) > 0 {
-		r.orphanChanged(new)
-	}
-}
-
-// orphanChanged wakes the ReplicaSets that may adopt a pod without a controller.
-func (r *Controller[T]) orphanChanged(p *corev1.Pod) {
-	for _, owner := range r.sets.List(p.Namespace, nil) {
-		selector, err := metav1.LabelSelectorAsSelector(r.kind.AsSet(owner).Spec.Selector)
-		if err == nil && selector.Matches(labels.Set(p.Labels)) {
-			r.queue.EnqueueSoon(informer.KeyOf(owner), gap)
-		}
+	selector := func(owner T) *metav1.LabelSelector { return r.kind.AsSet(owner).Spec.Selector }
+	for _, key := range ownership.Concerned(old, new, r.kind.Name, r.sets, selector) {
+		r.queue.EnqueueSoon(key, gap)
 	}
 }
 
