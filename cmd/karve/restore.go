@@ -58,7 +58,7 @@ func restore(ctx context.Context, t target, named bool, path string) error {
 		return err
 	}
 	if _, ok := running(t.dir()); !ok {
-		if err := up(ctx, &upOptions{target: t, changed: func(string) bool { return false }}); err != nil {
+		if err := up(ctx, asBefore(t)); err != nil {
 			return err
 		}
 	}

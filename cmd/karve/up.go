@@ -7,11 +7,13 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"karve.dev/karve/internal/cluster"
 )
@@ -28,6 +30,12 @@ type upOptions struct {
 	changed                  func(flag string) bool
 	access                   *cluster.AccessFlags
 	upkeep                   *cluster.UpkeepFlags
+}
+
+// asBefore are the options of a start that changes no setting.
+func asBefore(t target) *upOptions {
+	none := pflag.NewFlagSet("up", pflag.ContinueOnError)
+	return &upOptions{target: t, changed: none.Changed, access: cluster.NewAccessFlags(none), upkeep: cluster.NewUpkeepFlags(none)}
 }
 
 func upCommand() *cobra.Command {
@@ -60,10 +68,8 @@ func up(ctx context.Context, o *upOptions) error {
 	dir := o.dir()
 	if pid, ok := running(dir); ok && (answers(dir) || !waitGone(dir, dyingTimeout)) {
 		fmt.Printf("karve: cluster %q is running (process %d)\n", o.name, pid)
-		for _, flag := range slices.Concat([]string{"listen", "grpc-listen", "nodes", "dataplane"}, o.access.Changed(), o.upkeep.Changed()) {
-			if o.changed(flag) {
-				fmt.Printf("karve: --%s counts at the next start: karve down%s, then karve up%s --%s …\n", flag, o.again(), o.again(), flag)
-			}
+		if err := o.later(dir); err != nil {
+			return err
 		}
 		return connect(dir)
 	}
@@ -88,6 +94,24 @@ func up(ctx context.Context, o *upOptions) error {
 		return err
 	}
 	fmt.Print(whatNext(o.target))
+	return nil
+}
+
+// later says which flags a cluster that runs takes no notice of. Those that repeat its settings are none.
+func (o *upOptions) later(dir cluster.Dir) error {
+	has, _, err := dir.Load()
+	if err != nil {
+		return err
+	}
+	wanted, err := o.settings(dir)
+	if err != nil || reflect.DeepEqual(has, wanted) {
+		return err
+	}
+	for _, flag := range slices.Concat([]string{"listen", "grpc-listen", "nodes", "dataplane"}, o.access.Changed(), o.upkeep.Changed()) {
+		if o.changed(flag) {
+			fmt.Printf("karve: --%s counts at the next start: karve down%s, then karve up%s --%s …\n", flag, o.again(), o.again(), flag)
+		}
+	}
 	return nil
 }
 

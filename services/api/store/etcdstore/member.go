@@ -3,6 +3,7 @@ package etcdstore
 import (
 	"context"
 	"errors"
+	"expvar"
 	"fmt"
 	"net/url"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
 	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -75,7 +77,6 @@ func (m *member) waitReady(ctx context.Context, alone bool) error {
 		poll.Stop()
 	}
 	server := m.etcd.Server
-	var applied uint64
 	for {
 		select {
 		case <-server.ReadyNotify():
@@ -85,9 +86,7 @@ func (m *member) waitReady(ctx context.Context, alone bool) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-poll.C:
-			// It must have gone through its log first, and its raft must know that, hence the second look.
-			before := applied
-			if applied = server.AppliedIndex(); server.Leader() != 0 || applied != before || applied < server.CommittedIndex() {
+			if server.Leader() != 0 || !m.replayed() {
 				continue
 			}
 			id, kind := uint64(server.MemberID()), raftpb.MessageType_MsgTimeoutNow
@@ -96,6 +95,18 @@ func (m *member) waitReady(ctx context.Context, alone bool) error {
 			}
 		}
 	}
+}
+
+// replayed reports whether the member has gone through its log, and its raft knows that. Asked to stand before, raft
+// would look for changes of members in entries that it takes for new and the server has thrown away already, and panic.
+// What raft knows is published for the newest member of the process.
+func (m *member) replayed() bool {
+	published, ok := expvar.Get("raft.status").(expvar.Func)
+	if !ok {
+		return false
+	}
+	status, ok := published.Value().(raft.Status)
+	return ok && status.ID == uint64(m.etcd.Server.MemberID()) && status.Applied >= status.GetCommit() && status.Applied >= m.etcd.Server.CommittedIndex()
 }
 
 func embedConfig(cfg Config) (*embed.Config, error) {
