@@ -88,6 +88,10 @@ func TestUpDownStatus(t *testing.T) {
 	again, err := c.Karve("up")
 	require.NoError(t, err)
 	require.Contains(t, again, "is running (process "+c.PID()+")")
+	require.NotContains(t, again, "counts at the next start", "nothing was changed")
+	again, err = c.Karve("up", "--nodes", "2")
+	require.NoError(t, err)
+	require.Contains(t, again, "--nodes counts at the next start")
 
 	merged, err := os.ReadFile(c.Kubeconfig())
 	require.NoError(t, err)
