@@ -27,7 +27,7 @@ func restoreCommand() *cobra.Command {
 		Short: "Make a cluster hold what a backup holds, while it is in use",
 		Long: `Verify the checksums of a backup and make a cluster hold exactly what it holds: objects that came later are deleted.
 
-A running cluster goes on running: those who write wait a moment, those who watch see the changes. It keeps its keys. A
+A running cluster goes on running: those who write are told to come again, those who watch see the changes. It keeps its keys. A
 cluster that does not exist is made, with the backup's keys and settings.`,
 		Example: `  karve restore monday.karve
   karve restore --name copy monday.karve`,

@@ -3,14 +3,23 @@ package maintenance
 import (
 	"context"
 	"sync"
+	"sync/atomic"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"karve.dev/karve/services/api/store"
 )
 
-// Hold is a store whose writers can be made to wait. It is safe for concurrent use.
+// settle is how long writers are still refused after a restore. Controllers decide by what their watches have told them,
+// one watch a kind: in that time all of them have been told.
+const settle = 500 * time.Millisecond
+
+// Hold is a store whose writers can be kept out. It is safe for concurrent use.
 type Hold struct {
 	store.Store
-	writers sync.RWMutex
+	writers   sync.RWMutex
+	restoring atomic.Bool
 }
 
 var _ store.Store = (*Hold)(nil)
@@ -18,19 +27,41 @@ var _ store.Store = (*Hold)(nil)
 // Wrap returns a store that passes everything on to inner.
 func Wrap(inner store.Store) *Hold { return &Hold{Store: inner} }
 
-// Commit implements store.Store. It waits while somebody has the store alone.
+// Commit implements store.Store. While a backup is restored it refuses: a writer that waited would carry out afterwards what
+// it decided by half of the picture. Clients come again, and decide anew.
 func (h *Hold) Commit(ctx context.Context, ops ...store.Op) (int64, error) {
 	h.writers.RLock()
 	defer h.writers.RUnlock()
+	if h.restoring.Load() {
+		return 0, apierrors.NewTooManyRequests("a backup is being restored, please try again later", 1)
+	}
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
 	return h.Store.Commit(ctx, ops...)
 }
 
-// alone calls fn with the store below, while nobody else writes to it through h.
+// alone calls fn with the store below while everybody else who writes waits.
 func (h *Hold) alone(fn func(s store.Store) error) error {
 	h.writers.Lock()
 	defer h.writers.Unlock()
 	return fn(h.Store)
+}
+
+// restore calls fn with the store below while everybody else who writes is refused. It is called once at a time.
+func (h *Hold) restore(ctx context.Context, fn func(s store.Store) error) error {
+	h.restoring.Store(true)
+	defer h.restoring.Store(false)
+	h.writers.Lock()   // those who are in have come out
+	h.writers.Unlock() //nolint:staticcheck // nobody comes in any more
+	if err := fn(h.Store); err != nil {
+		return err
+	}
+	timer := time.NewTimer(settle)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return nil
 }

@@ -43,7 +43,9 @@ func (s *Service) Restore(in grpc.ClientStreamingServer[systemv1.RestoreRequest,
 		return fmt.Errorf("read the received backup: %w", err)
 	}
 	w := &writer{result: &systemv1.RestoreResponse{}}
-	err = s.config.Hold.alone(func(inner store.Store) error {
+	s.restoring.Lock()
+	defer s.restoring.Unlock()
+	err = s.config.Hold.restore(ctx, func(inner store.Store) error {
 		w.store = inner
 		return merge(ctx, inner, &backup{from: bufio.NewReaderSize(spool, chunkBytes), ring: ring}, w)
 	})

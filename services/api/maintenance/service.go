@@ -5,6 +5,7 @@ package maintenance
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -41,7 +42,8 @@ type Config struct {
 // Service implements MaintenanceService. One restore runs at a time.
 type Service struct {
 	systemv1.UnimplementedMaintenanceServiceServer
-	config Config
+	config    Config
+	restoring sync.Mutex
 }
 
 // New returns a Service.

@@ -33,8 +33,8 @@ const (
 type MaintenanceServiceClient interface {
 	// Backup streams every stored key as of one revision, in the order of the keys.
 	Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupResponse], error)
-	// Restore makes the store hold what a backup holds: keys that the backup does not have are deleted. Writers wait
-	// meanwhile, and watchers see ordinary changes at new revisions. Nothing is changed before the whole stream, which its
+	// Restore makes the store hold what a backup holds: keys that the backup does not have are deleted. Writers are
+	// refused meanwhile (HTTP 429), and watchers see ordinary changes at new revisions. Nothing is changed before the whole stream, which its
 	// last message ends with complete, has been received. A restore that fails half-way can be repeated.
 	Restore(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[RestoreRequest, RestoreResponse], error)
 	// RotateSecretsKey makes a new key for Secrets, encrypts all of them with it, and forgets the older keys.
@@ -100,8 +100,8 @@ func (c *maintenanceServiceClient) RotateSecretsKey(ctx context.Context, in *Rot
 type MaintenanceServiceServer interface {
 	// Backup streams every stored key as of one revision, in the order of the keys.
 	Backup(*BackupRequest, grpc.ServerStreamingServer[BackupResponse]) error
-	// Restore makes the store hold what a backup holds: keys that the backup does not have are deleted. Writers wait
-	// meanwhile, and watchers see ordinary changes at new revisions. Nothing is changed before the whole stream, which its
+	// Restore makes the store hold what a backup holds: keys that the backup does not have are deleted. Writers are
+	// refused meanwhile (HTTP 429), and watchers see ordinary changes at new revisions. Nothing is changed before the whole stream, which its
 	// last message ends with complete, has been received. A restore that fails half-way can be repeated.
 	Restore(grpc.ClientStreamingServer[RestoreRequest, RestoreResponse]) error
 	// RotateSecretsKey makes a new key for Secrets, encrypts all of them with it, and forgets the older keys.
