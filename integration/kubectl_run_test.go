@@ -21,6 +21,8 @@ var kubectlRuns = []cluster.Step{
 	{Run: "kubectl logs svc/c --tail=1 --timestamps", Want: `~^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d.\d+Z .*listens`},
 	{Run: "kubectl logs -l app=c --prefix", Want: `~^\[pod/c/c\] .*listens`},
 	{Run: "kubectl logs c -c nothing", Want: "error: container nothing is not valid for pod c", Fails: true},
+	{Run: "kubectl run absent --image=127.0.0.1:1/absent >/dev/null; kubectl wait --for=jsonpath='{.status.containerStatuses[0].state.waiting.reason}'=ImagePullBackOff pod/absent >/dev/null; kubectl logs absent", Want: `Error from server (BadRequest): container "absent" in pod "absent" is waiting to start: trying and failing to pull image`, Fails: true},
+	{Run: "kubectl delete pod absent --now", Want: `pod "absent" deleted`},
 	{Run: "kubectl logs c --previous", Want: `Error from server (BadRequest): previous terminated container "c" in pod "c" not found`, Fails: true},
 	{Run: "kubectl debug c --profile=general --image=my-app:v2 -c dbg --target=c -- sleep 1000"},
 	{Run: "for i in $(seq 100); do kubectl exec c -c dbg -- ps 2>/dev/null && break; sleep 0.1; done", Want: `~ /my-app\n.* sleep 1000\n`},
