@@ -72,40 +72,21 @@ func validateAutoscaler(h *autoscalingv2.HorizontalPodAutoscaler) field.ErrorLis
 	var e check.Errors
 	p, s := field.NewPath("spec"), &h.Spec
 	if m := s.MinReplicas; m != nil {
-		e.AtLeast(p.Child("minReplicas"), int64(*m), 1)
+		e.AtLeast(p.Child("minReplicas"), int64(*m), 0)
 	}
-	e.If(s.MaxReplicas < 1, p.Child("maxReplicas"), s.MaxReplicas, "must be greater than 0")
 	e.If(s.MinReplicas != nil && s.MaxReplicas < *s.MinReplicas, p.Child("maxReplicas"), s.MaxReplicas, "must be greater than or equal to `minReplicas`")
-	e.NotEmpty(p.Child("scaleTargetRef", "kind"), s.ScaleTargetRef.Kind)
-	e.NotEmpty(p.Child("scaleTargetRef", "name"), s.ScaleTargetRef.Name)
-	for i := range s.Metrics {
-		validateMetric(&e, p.Child("metrics").Index(i), &s.Metrics[i])
+	validateScaled(&e, p.Child("scaleTargetRef"), &s.ScaleTargetRef)
+	validateMetrics(&e, p.Child("metrics"), s)
+	if b := s.Behavior; b != nil {
+		validateScaling(&e, p.Child("behavior", "scaleUp"), b.ScaleUp)
+		validateScaling(&e, p.Child("behavior", "scaleDown"), b.ScaleDown)
+	}
+	if s.MaxReplicas == 0 {
+		e.Required(p.Child("maxReplicas"), "")
+	} else {
+		e.AtLeast(p.Child("maxReplicas"), int64(s.MaxReplicas), 1)
 	}
 	return e.List()
-}
-
-func validateMetric(e *check.Errors, p *field.Path, m *autoscalingv2.MetricSpec) {
-	if !check.OneOf(e, p.Child("type"), m.Type, autoscalingv2.ContainerResourceMetricSourceType, autoscalingv2.ExternalMetricSourceType,
-		autoscalingv2.ObjectMetricSourceType, autoscalingv2.PodsMetricSourceType, autoscalingv2.ResourceMetricSourceType) {
-		return
-	}
-	sources := []struct {
-		name string
-		of   autoscalingv2.MetricSourceType
-		set  bool
-	}{
-		{"object", autoscalingv2.ObjectMetricSourceType, m.Object != nil}, {"pods", autoscalingv2.PodsMetricSourceType, m.Pods != nil},
-		{"resource", autoscalingv2.ResourceMetricSourceType, m.Resource != nil}, {"external", autoscalingv2.ExternalMetricSourceType, m.External != nil},
-		{"containerResource", autoscalingv2.ContainerResourceMetricSourceType, m.ContainerResource != nil},
-	}
-	for _, s := range sources {
-		switch {
-		case s.of == m.Type && !s.set:
-			e.Required(p.Child(s.name), fmt.Sprintf("must populate information for the given metric source (only allowed when type is %s)", m.Type))
-		case s.of != m.Type && s.set:
-			e.Forbidden(p.Child(s.name), "must populate the given metric source only")
-		}
-	}
 }
 
 // autoscalerTargets shows "current/target" of each metric, the first two and how many more there are.

@@ -59,7 +59,7 @@ func validateCronJob(c *batchv1.CronJob) field.ErrorList {
 	var e check.Errors
 	p, s := field.NewPath("spec"), &c.Spec
 	at := p.Child("schedule")
-	if e.NotEmpty(at, s.Schedule) {
+	if s.Schedule != "" {
 		if msg := badSchedule(s.Schedule); msg != "" {
 			e.Invalid(at, s.Schedule, msg)
 		}
@@ -78,6 +78,7 @@ func validateCronJob(c *batchv1.CronJob) field.ErrorList {
 		check.Among(&e, t.Child("manualSelector"), "true", "nil", "false")
 	}
 	e.NonNegatives(p, map[string]*int32{"successfulJobsHistoryLimit": s.SuccessfulJobsHistoryLimit, "failedJobsHistoryLimit": s.FailedJobsHistoryLimit})
+	e.NotEmpty(at, s.Schedule)
 	return e.List()
 }
 
@@ -89,7 +90,8 @@ func validateTimeZone(e *check.Errors, p *field.Path, zone string) {
 		e.Invalid(p, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones")
 	default:
 		if _, err := time.LoadLocation(zone); err != nil {
-			e.Invalid(p, zone, err.Error())
+			// The files of the zones may fail in other ways, which tell nothing more.
+			e.Invalid(p, zone, "unknown time zone "+zone)
 		}
 	}
 }

@@ -2,11 +2,13 @@ package registry
 
 import (
 	"fmt"
+	"slices"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"karve.dev/karve/services/api/registry/check"
@@ -30,6 +32,12 @@ func validateJob(j *batchv1.Job) field.ErrorList {
 			e.Invalid(p.Child("template", "metadata", "labels"), j.Spec.Template.Labels, "`selector` does not match template `labels`")
 		}
 	}
+	// The last of the numbered pods has the longest name, which is its host name as well.
+	if c := deref(j.Spec.Completions); deref(j.Spec.CompletionMode) == batchv1.IndexedCompletion && c > 0 && (j.Name != "" || j.GenerateName == "") {
+		if host := fmt.Sprintf("%s-%d", j.Name, c-1); len(validation.IsDNS1123Label(host)) > 0 {
+			e.Invalid(field.NewPath("metadata", "name"), j.Name, "will not able to create pod with invalid DNS label: "+host)
+		}
+	}
 	return e.List()
 }
 
@@ -42,23 +50,35 @@ func validateJobSpec(e *check.Errors, p *field.Path, s *batchv1.JobSpec) {
 	if d := s.ActiveDeadlineSeconds; d != nil {
 		e.NonNegative(p.Child("activeDeadlineSeconds"), *d)
 	}
-	validateIndexed(e, p, s)
-	podspec.ValidateTemplate(e, p.Child("template"), &s.Template)
-	restart := p.Child("template", "spec", "restartPolicy")
-	switch s.Template.Spec.RestartPolicy {
-	case corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever:
-	case "", corev1.RestartPolicyAlways:
-		e.Required(restart, "valid values: \"OnFailure\", \"Never\"")
-	default:
-		check.Among(e, restart, s.Template.Spec.RestartPolicy, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)
+	if m := s.ManagedBy; m != nil {
+		e.Add(validation.IsDomainPrefixedPath(p.Child("managedBy"), *m)...)
 	}
+	validateIndexed(e, p, s)
 	if s.PodFailurePolicy != nil {
 		validatePodFailurePolicy(e, p.Child("podFailurePolicy"), s)
-		e.If(s.Template.Spec.RestartPolicy != corev1.RestartPolicyNever, restart, s.Template.Spec.RestartPolicy,
-			fmt.Sprintf("only \"%s\" is supported when podFailurePolicy is specified", corev1.RestartPolicyNever))
 	}
 	if r := s.PodReplacementPolicy; r != nil {
-		check.Among(e, p.Child("podReplacementPolicy"), *r, batchv1.Failed, batchv1.TerminatingOrFailed)
+		allowed := []batchv1.PodReplacementPolicy{batchv1.Failed, batchv1.TerminatingOrFailed}
+		if s.PodFailurePolicy != nil {
+			allowed = allowed[:1]
+		}
+		check.Among(e, p.Child("podReplacementPolicy"), *r, allowed...)
+	}
+	podspec.ValidateTemplate(e, p.Child("template"), &s.Template)
+	validateEnding(e, p.Child("template", "spec", "restartPolicy"), s)
+}
+
+// validateEnding checks that the pods end, and with a failure policy at the first failure.
+func validateEnding(e *check.Errors, p *field.Path, s *batchv1.JobSpec) {
+	switch policy := s.Template.Spec.RestartPolicy; policy {
+	case corev1.RestartPolicyNever:
+	case "", corev1.RestartPolicyAlways:
+		e.Required(p, "valid values: \"OnFailure\", \"Never\"")
+	case corev1.RestartPolicyOnFailure:
+		e.If(s.PodFailurePolicy != nil, p, policy,
+			fmt.Sprintf("only \"%s\" is supported when podFailurePolicy is specified", corev1.RestartPolicyNever))
+	default:
+		check.Among(e, p, policy, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)
 	}
 }
 
@@ -67,7 +87,7 @@ func validateIndexed(e *check.Errors, p *field.Path, s *batchv1.JobSpec) {
 	const mostParallel, mostCompletions = 100000, 100000
 	mode := deref(s.CompletionMode)
 	if s.CompletionMode != nil {
-		check.Among(e, p.Child("completionMode"), mode, batchv1.IndexedCompletion, batchv1.NonIndexedCompletion)
+		check.Among(e, p.Child("completionMode"), mode, batchv1.NonIndexedCompletion, batchv1.IndexedCompletion)
 	}
 	if mode == batchv1.IndexedCompletion {
 		if s.Completions == nil {
@@ -91,6 +111,15 @@ func validateIndexed(e *check.Errors, p *field.Path, s *batchv1.JobSpec) {
 	}
 }
 
+// oneNamed reports a value that is not among those allowed, and names these where there is none.
+func oneNamed[T ~string](e *check.Errors, p *field.Path, value T, allowed ...T) {
+	if value == "" {
+		e.Required(p, fmt.Sprintf("valid values: %q", allowed))
+		return
+	}
+	check.Among(e, p, value, allowed...)
+}
+
 func validatePodFailurePolicy(e *check.Errors, p *field.Path, s *batchv1.JobSpec) {
 	const most = 20
 	rules := p.Child("rules")
@@ -99,22 +128,44 @@ func validatePodFailurePolicy(e *check.Errors, p *field.Path, s *batchv1.JobSpec
 	}
 	for i, r := range s.PodFailurePolicy.Rules {
 		at := rules.Index(i)
-		check.OneOf(e, at.Child("action"), r.Action, batchv1.PodFailurePolicyActionCount, batchv1.PodFailurePolicyActionFailIndex,
+		oneNamed(e, at.Child("action"), r.Action, batchv1.PodFailurePolicyActionCount, batchv1.PodFailurePolicyActionFailIndex,
 			batchv1.PodFailurePolicyActionFailJob, batchv1.PodFailurePolicyActionIgnore)
+		e.If(r.Action == batchv1.PodFailurePolicyActionFailIndex && s.BackoffLimitPerIndex == nil, at.Child("action"), r.Action,
+			"requires the backoffLimitPerIndex to be set")
+		for j, c := range r.OnPodConditions {
+			condition := at.Child("onPodConditions").Index(j)
+			e.Qualified(condition.Child("type"), string(c.Type))
+			oneNamed(e, condition.Child("status"), c.Status, corev1.ConditionFalse, corev1.ConditionTrue, corev1.ConditionUnknown)
+		}
+		if r.OnExitCodes != nil {
+			validateExitCodes(e, at.Child("onExitCodes"), r.OnExitCodes, &s.Template.Spec)
+		}
 		switch codes, conditions := r.OnExitCodes != nil, len(r.OnPodConditions) > 0; {
 		case codes && conditions:
 			e.Invalid(at, field.OmitValueType{}, "specifying both OnExitCodes and OnPodConditions is not supported")
 		case !codes && !conditions:
 			e.Invalid(at, field.OmitValueType{}, "specifying one of OnExitCodes and OnPodConditions is required")
 		}
-		if c := r.OnExitCodes; c != nil {
-			check.OneOf(e, at.Child("onExitCodes", "operator"), c.Operator, batchv1.PodFailurePolicyOnExitCodesOpIn, batchv1.PodFailurePolicyOnExitCodesOpNotIn)
-			if len(c.Values) == 0 {
-				e.Invalid(at.Child("onExitCodes", "values"), c.Values, "at least one value is required")
-			}
-			if n := c.ContainerName; n != nil && !hasContainer(&s.Template.Spec, *n) {
-				e.Invalid(at.Child("onExitCodes", "containerName"), *n, "must be one of the container or initContainer names in the pod template")
-			}
+	}
+}
+
+func validateExitCodes(e *check.Errors, p *field.Path, c *batchv1.PodFailurePolicyOnExitCodesRequirement, spec *corev1.PodSpec) {
+	const most = 255
+	oneNamed(e, p.Child("operator"), c.Operator, batchv1.PodFailurePolicyOnExitCodesOpIn, batchv1.PodFailurePolicyOnExitCodesOpNotIn)
+	if n := c.ContainerName; n != nil && !hasContainer(spec, *n) {
+		e.Invalid(p.Child("containerName"), *n, "must be one of the container or initContainer names in the pod template")
+	}
+	values := p.Child("values")
+	switch n := len(c.Values); {
+	case n == 0:
+		e.Invalid(values, c.Values, "at least one value is required")
+	case n > most:
+		e.Add(field.TooMany(values, n, most))
+	}
+	for i, code := range c.Values {
+		e.If(code == 0 && c.Operator == batchv1.PodFailurePolicyOnExitCodesOpIn, values.Index(i), code, "must not be 0 for the In operator")
+		if slices.Contains(c.Values[:i], code) {
+			e.Duplicate(values.Index(i), code)
 		}
 	}
 }

@@ -27,6 +27,7 @@ func statefulSet() *Kind {
 			return &o.Spec, &o.Status
 		}),
 		Default:        defaultStatefulSet,
+		ValidateName:   validation.NameIsDNSLabel,
 		Validate:       validateStatefulSet,
 		ValidateUpdate: validateStatefulSetUpdate,
 		ValidateStatus: validateStatefulSetStatus,
@@ -83,6 +84,9 @@ func Restore(obj Object) {
 func validateStatefulSet(o *appsv1.StatefulSet) field.ErrorList {
 	var e check.Errors
 	p, s := field.NewPath("spec"), &o.Spec
+	for i := range s.VolumeClaimTemplates {
+		podspec.ValidateClaim(&e, p.Child("volumeClaimTemplates").Index(i).Child("spec"), &s.VolumeClaimTemplates[i].Spec)
+	}
 	e.If(s.PodManagementPolicy != appsv1.OrderedReadyPodManagement && s.PodManagementPolicy != appsv1.ParallelPodManagement,
 		p.Child("podManagementPolicy"), s.PodManagementPolicy,
 		fmt.Sprintf("must be '%s' or '%s'", appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement))
@@ -113,6 +117,9 @@ func withClaims(s *appsv1.StatefulSetSpec) *corev1.PodTemplateSpec {
 	t.Spec.Volumes = nil
 	for i := range s.VolumeClaimTemplates {
 		name := s.VolumeClaimTemplates[i].Name
+		if claims[name] {
+			continue
+		}
 		claims[name] = true
 		t.Spec.Volumes = append(t.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
 			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name},

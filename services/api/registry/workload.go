@@ -40,14 +40,23 @@ func validateWorkloadTemplate(e *check.Errors, p *field.Path, set string, s *met
 func validateWorkloadSelector(e *check.Errors, p *field.Path, set string, s *metav1.LabelSelector, t *corev1.PodTemplateSpec) {
 	at := p.Child("selector")
 	if s == nil {
-		e.Required(at, "")
+		if set != "DaemonSet" {
+			e.Required(at, "")
+		}
 	} else {
 		e.Selector(at, s)
 		e.If(len(s.MatchLabels)+len(s.MatchExpressions) == 0, at, s, "empty selector is invalid for "+emptyFor[set])
 	}
 	selector, err := metav1.LabelSelectorAsSelector(s)
 	if err != nil {
-		e.Invalid(at, s, "invalid label selector")
+		// What is wrong with it was said above; the kinds differ in whether and how they say it again.
+		switch set {
+		case "DaemonSet":
+		case "StatefulSet":
+			e.Invalid(at, s, "")
+		default:
+			e.Invalid(at, s, "invalid label selector")
+		}
 		return
 	}
 	if !selector.Empty() && !selector.Matches(labels.Set(t.Labels)) {

@@ -2,6 +2,7 @@ package podspec
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -58,21 +59,19 @@ func validateTolerations(e *check.Errors, p *field.Path, tolerations []corev1.To
 }
 
 func (s *scope) validateSpread(p *field.Path) {
-	seen := map[string]bool{}
-	for i := range s.spec.TopologySpreadConstraints {
-		c, at := &s.spec.TopologySpreadConstraints[i], p.Index(i)
+	all := s.spec.TopologySpreadConstraints
+	for i := range all {
+		c, at := &all[i], p.Index(i)
 		s.Positive(at.Child("maxSkew"), int64(c.MaxSkew))
 		if c.TopologyKey == "" {
 			s.Required(at.Child("topologyKey"), "can not be empty")
-		} else {
-			s.Add(metavalidation.ValidateLabelName(c.TopologyKey, at.Child("topologyKey"))...)
 		}
 		check.Among(s.Errors, at.Child("whenUnsatisfiable"), c.WhenUnsatisfiable, corev1.DoNotSchedule, corev1.ScheduleAnyway)
-		pair := fmt.Sprintf("{%v, %v}", c.TopologyKey, c.WhenUnsatisfiable)
-		if seen[pair] {
-			s.Duplicate(at.Child("{topologyKey, whenUnsatisfiable}"), pair)
+		if slices.ContainsFunc(all[i+1:], func(o corev1.TopologySpreadConstraint) bool {
+			return o.TopologyKey == c.TopologyKey && o.WhenUnsatisfiable == c.WhenUnsatisfiable
+		}) {
+			s.Duplicate(at.Child("{topologyKey, whenUnsatisfiable}"), fmt.Sprintf("{%v, %v}", c.TopologyKey, c.WhenUnsatisfiable))
 		}
-		seen[pair] = true
 		if d := c.MinDomains; d != nil {
 			s.Positive(at.Child("minDomains"), int64(*d))
 			s.If(c.WhenUnsatisfiable != corev1.DoNotSchedule, at.Child("minDomains"), *d,

@@ -26,7 +26,7 @@ func ValidateTemplate(e *check.Errors, p *field.Path, t *corev1.PodTemplateSpec)
 func ValidatePod(e *check.Errors, pod *corev1.Pod) {
 	p := field.NewPath("spec")
 	validateAnnotations(e, field.NewPath("metadata", "annotations"), pod.Annotations, &pod.Spec)
-	Validate(e, p, &pod.Spec)
+	validate(e, p, &pod.Spec, pod.Name)
 	for _, list := range []struct {
 		name       string
 		containers []corev1.Container
@@ -49,14 +49,18 @@ func validateAnnotations(e *check.Errors, p *field.Path, a map[string]string, sp
 // scope is what the validation of a part needs to know of the whole.
 type scope struct {
 	*check.Errors
+	// pod is the pod's name, empty for templates.
+	pod     string
 	spec    *corev1.PodSpec
 	volumes map[string]*corev1.VolumeSource
 	claims  map[string]bool
 }
 
 // Validate reports what is wrong with a pod spec.
-func Validate(e *check.Errors, p *field.Path, spec *corev1.PodSpec) {
-	s := &scope{Errors: e, spec: spec, claims: map[string]bool{}}
+func Validate(e *check.Errors, p *field.Path, spec *corev1.PodSpec) { validate(e, p, spec, "") }
+
+func validate(e *check.Errors, p *field.Path, spec *corev1.PodSpec, pod string) {
+	s := &scope{Errors: e, pod: pod, spec: spec, claims: map[string]bool{}}
 	s.validateVolumes(p.Child("volumes"))
 	s.validateResourceClaims(p.Child("resourceClaims"))
 	s.validateContainers(p)

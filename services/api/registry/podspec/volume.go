@@ -1,6 +1,7 @@
 package podspec
 
 import (
+	"fmt"
 	"path"
 	"reflect"
 	"strings"
@@ -20,6 +21,8 @@ func (s *scope) validateVolumes(p *field.Path) {
 	s.volumes = make(map[string]*corev1.VolumeSource, len(s.spec.Volumes))
 	for i := range s.spec.Volumes {
 		v, at := &s.spec.Volumes[i], p.Index(i)
+		s.validateVolumeSource(at, &v.VolumeSource)
+		s.validateEphemeralClaim(at.Child("name"), v)
 		ok := s.NotEmpty(at.Child("name"), v.Name)
 		if ok {
 			msgs := utilvalidation.IsDNS1123Label(v.Name)
@@ -30,10 +33,20 @@ func (s *scope) validateVolumes(p *field.Path) {
 			s.Duplicate(at.Child("name"), v.Name)
 			ok = false
 		}
-		s.validateVolumeSource(at, &v.VolumeSource)
 		if ok {
 			s.volumes[v.Name] = &v.VolumeSource
 		}
+	}
+}
+
+// validateEphemeralClaim checks the name that the claim of a pod's ephemeral volume will get.
+func (s *scope) validateEphemeralClaim(p *field.Path, v *corev1.Volume) {
+	if v.Ephemeral == nil || s.pod == "" || v.Name == "" {
+		return
+	}
+	claim := s.pod + "-" + v.Name
+	for _, msg := range validation.NameIsDNSSubdomain(claim, false) {
+		s.Invalid(p, v.Name, fmt.Sprintf("PVC name %q: %v", claim, msg))
 	}
 }
 
@@ -78,7 +91,7 @@ func (s *scope) validateOneSource(p *field.Path, source any) {
 		s.NotEmpty(p.Child("claimName"), v.ClaimName)
 	case *corev1.DownwardAPIVolumeSource:
 		s.validateMode(p.Child("defaultMode"), v.DefaultMode)
-		s.validateDownwardItems(p.Child("items"), v.Items)
+		s.validateDownwardItems(p, v.Items)
 	case *corev1.ProjectedVolumeSource:
 		s.validateProjected(p, v)
 	case *corev1.EphemeralVolumeSource:
@@ -142,24 +155,25 @@ func (s *scope) validateItems(p *field.Path, items []corev1.KeyToPath) {
 	}
 }
 
+// validateDownwardItems checks the files; Kubernetes' paths do not say which, p being the source's.
 func (s *scope) validateDownwardItems(p *field.Path, items []corev1.DownwardAPIVolumeFile) {
 	for i := range items {
-		f, at := &items[i], p.Index(i)
+		f := &items[i]
 		if s.NotEmpty(p.Child("path"), f.Path) {
 			s.reservedPath(p.Child("path"), f.Path)
 		}
 		switch {
 		case f.FieldRef != nil:
-			s.validateFieldRef(at.Child("fieldRef"), f.FieldRef, fileFields)
+			s.validateFieldRef(p.Child("fieldRef"), f.FieldRef, fileFields)
 			if f.ResourceFieldRef != nil {
-				s.Invalid(at, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously")
+				s.Invalid(p, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously")
 			}
 		case f.ResourceFieldRef != nil:
-			s.validateResourceRef(at.Child("resourceFieldRef"), f.ResourceFieldRef, true)
+			s.validateResourceRef(p.Child("resourceFieldRef"), f.ResourceFieldRef, true)
 		default:
-			s.Required(at.Child("fieldRef"), "one of fieldRef and resourceFieldRef is required")
+			s.Required(p, "one of fieldRef and resourceFieldRef is required")
 		}
-		s.validateMode(at.Child("mode"), f.Mode)
+		s.validateMode(p.Child("mode"), f.Mode)
 	}
 }
 
@@ -199,7 +213,7 @@ func (s *scope) validateProjection(p *field.Path, v *corev1.VolumeProjection, pa
 	one(v.Secret != nil, "secret", func(at *field.Path) { items(at, v.Secret.Name, v.Secret.Items) })
 	one(v.ConfigMap != nil, "configMap", func(at *field.Path) { items(at, v.ConfigMap.Name, v.ConfigMap.Items) })
 	one(v.DownwardAPI != nil, "downwardAPI", func(at *field.Path) {
-		s.validateDownwardItems(at.Child("items"), v.DownwardAPI.Items)
+		s.validateDownwardItems(at, v.DownwardAPI.Items)
 		for i := range v.DownwardAPI.Items {
 			place(at, v.DownwardAPI.Items[i].Path, v.DownwardAPI.Items[i].Path)
 		}

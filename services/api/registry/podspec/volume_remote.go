@@ -53,8 +53,15 @@ func ValidateRemoteVolume(e *check.Errors, p *field.Path, source any) {
 			e.Required(p.Child(jsonName(f)), "")
 		}
 	}
-	if nfs, ok := source.(*corev1.NFSVolumeSource); ok && nfs.Path != "" && !path.IsAbs(nfs.Path) {
-		e.Invalid(p.Child("path"), nfs.Path, "must be an absolute path")
+	switch v := source.(type) {
+	case *corev1.NFSVolumeSource:
+		e.If(v.Path != "" && !path.IsAbs(v.Path), p.Child("path"), v.Path, "must be an absolute path")
+	case *corev1.ISCSIVolumeSource:
+		validateISCSI(e, p, v.IQN, v.Lun, v.InitiatorName, (v.DiscoveryCHAPAuth || v.SessionCHAPAuth) && v.SecretRef == nil)
+	case *corev1.ISCSIPersistentVolumeSource:
+		validateISCSI(e, p, v.IQN, v.Lun, v.InitiatorName, (v.DiscoveryCHAPAuth || v.SessionCHAPAuth) && v.SecretRef == nil)
+	case *corev1.AzureDiskVolumeSource:
+		validateAzureDisk(e, p, v)
 	}
 }
 
