@@ -52,8 +52,7 @@ func (a *Agent) keepNode(ctx context.Context) error {
 	self := a.self()
 	a.cfg.Events.EventOn(self, corev1.EventTypeNormal, "Starting", "Starting kubelet.")
 	if lowest := machine.MinOOMScoreAdj(); lowest > lowestOOMScoreAdj {
-		a.cfg.Events.EventOn(self, corev1.EventTypeWarning, "OOMScoreAdjLimited",
-			"Containers get an oom_score_adj of at least %d: without CAP_SYS_RESOURCE this machine allows none below", lowest)
+		a.log.Info("containers get no lower oom_score_adj: this machine allows none without CAP_SYS_RESOURCE", zap.Int("least", lowest))
 	}
 	short, cancel := context.WithTimeout(ctx, time.Second)
 	if info, err := a.cfg.Runtime.Info(short); err == nil {

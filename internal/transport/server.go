@@ -21,6 +21,10 @@ import (
 // MaxMessageBytes bounds one gRPC message: a list of a very large collection fits, a runaway does not.
 const MaxMessageBytes = 256 << 20
 
+// maxRequestBytes bounds what a server takes of anybody, before it knows who that is: objects are smaller, and what is
+// larger comes in streams.
+const maxRequestBytes = 16 << 20
+
 // Server holds the gRPC services of a process. Services are registered before the first Conn or Serve; after that
 // it is safe for concurrent use.
 type Server struct {
@@ -85,7 +89,7 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener, config *tls.Config
 func (s *Server) serve(ctx context.Context, lis net.Listener, creds credentials.TransportCredentials) error {
 	opts := []grpc.ServerOption{
 		grpc.Creds(creds),
-		grpc.MaxRecvMsgSize(MaxMessageBytes),
+		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.MaxSendMsgSize(MaxMessageBytes),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),

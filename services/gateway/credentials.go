@@ -56,6 +56,8 @@ type peer struct {
 type bearing struct {
 	token string
 	md    metadata.MD
+	// proven: the API has taken the token.
+	proven atomic.Bool
 }
 
 type peerKey struct{}
@@ -153,7 +155,7 @@ func (p *peer) withToken(md metadata.MD, token string) (metadata.MD, error) {
 		out = metadata.MD{}
 	}
 	out[keyAuthorization] = []string{"Bearer " + token}
-	p.latest.Store(&bearing{token, out})
+	p.latest.Store(&bearing{token: token, md: out})
 	return out, nil
 }
 

@@ -25,19 +25,39 @@ func newLimiter(n int) *fair.Limiter {
 	return fair.New(fair.Config{Running: n, Waiting: queueFactor * n, Patience: queueTime})
 }
 
-// clientOf tells clients apart, by what forward found out: a certificate's user, a token, or else where they come from.
+// clientOf tells clients apart: by a token that the API has taken before, by a verified certificate's user, or else by where
+// they come from. Who makes tokens up must not look like many clients.
 func clientOf(ctx context.Context, r *http.Request) string {
 	md, _ := metadata.FromOutgoingContext(ctx)
-	for _, key := range []string{keyAuthorization, keyRemoteUser} {
-		if values := md[key]; len(values) > 0 {
-			return values[0]
-		}
+	token, user := md[keyAuthorization], md[keyRemoteUser]
+	switch {
+	case len(token) > 0 && bearingOf(r).takenBefore():
+		return token[0]
+	case len(token) == 0 && len(user) > 0:
+		return user[0]
 	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
 	return host
+}
+
+// bearingOf returns the token of the connection's latest request, nil for none.
+func bearingOf(r *http.Request) *bearing {
+	if p, ok := r.Context().Value(peerKey{}).(*peer); ok {
+		return p.latest.Load()
+	}
+	return nil
+}
+
+func (b *bearing) takenBefore() bool { return b != nil && b.proven.Load() }
+
+// taken notes that the API has answered a request with the token.
+func (b *bearing) taken() {
+	if b != nil && !b.proven.Load() {
+		b.proven.Store(true)
+	}
 }
 
 // inflight counts running requests, so that a shutdown can wait for them. The zero value is open and ready.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -28,6 +29,26 @@ func TestCompressionIsForOtherMachines(t *testing.T) {
 	b.write(&response{ResponseWriter: rec}, r)
 	require.Equal(t, "gzip", rec.Header().Get("Content-Encoding"))
 	require.Less(t, rec.Body.Len(), len(big)/10)
+}
+
+// TestMadeUpTokensAreOneClient: only a token that the API has taken makes its bearer a client of his own.
+func TestMadeUpTokensAreOneClient(t *testing.T) {
+	verifier := newVerifier(nil)
+	p := &peer{}
+	as := func(token string) string {
+		r := httptest.NewRequest("GET", "/", nil)
+		r = r.WithContext(context.WithValue(r.Context(), peerKey{}, p))
+		r.RemoteAddr = "192.0.2.1:1234"
+		r.Header.Set("Authorization", "Bearer "+token)
+		ctx, err := verifier.forward(r.Context(), r)
+		require.NoError(t, err)
+		return clientOf(ctx, r)
+	}
+	require.Equal(t, "192.0.2.1", as("one"))
+	require.Equal(t, "192.0.2.1", as("two"))
+	p.latest.Load().taken()
+	require.Equal(t, "Bearer two", as("two"))
+	require.Equal(t, "192.0.2.1", as("three"))
 }
 
 func TestAuditIDsAreUUIDs(t *testing.T) {

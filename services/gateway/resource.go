@@ -71,6 +71,7 @@ func (g *Gateway) serveResource(w *response, r *http.Request, t *route.Target) {
 		g.fail(w, r, err)
 		return
 	}
+	bearingOf(r).taken()
 	g.respond(w, c, result)
 }
 

@@ -105,10 +105,13 @@ func (st *stream) pull(buf []byte, n int) (out []byte, state State) {
 	return st.source.Append(buf, n)
 }
 
+// firstBody is how much room a body gets at first: what a client declares costs it nothing.
+const firstBody = 16 << 10
+
 // receive keeps what has come of the body.
 func (st *stream) receive(data []byte) {
 	if st.in == nil && st.declared > 0 {
-		st.in = make([]byte, 0, min(int(st.declared), st.conn.server.StreamWindow))
+		st.in = make([]byte, 0, min(int(st.declared), firstBody))
 	}
 	if st.read > 0 && len(st.in)+len(data) > cap(st.in) {
 		st.in = st.in[:copy(st.in, st.in[st.read:])]
