@@ -33,7 +33,9 @@ func main() {
 		fmt.Fprintf(w, "hello from %s, version %s\n", name, version)
 	})
 	server := &http.Server{Addr: addr, ReadHeaderTimeout: 5 * time.Second}
+	drained := make(chan struct{})
 	go func() {
+		defer close(drained)
 		<-ctx.Done()
 		drain, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -43,6 +45,7 @@ func main() {
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		log.Fatal(err)
 	}
+	<-drained // it stops listening at once, and has then still to answer what has come
 }
 
 func echo(name string) {

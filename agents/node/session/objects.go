@@ -56,6 +56,7 @@ func (o *Objects) begin() { o.seen = map[string]bool{} }
 
 // apply takes one message: first what pods use, then the pods.
 func (o *Objects) apply(message *nodev1.StreamResponse, handler Handler) error {
+	drained(message, handler) // pods that are known, before they begin to stop
 	for _, pods := range []bool{false, true} {
 		for _, c := range message.GetChanges() {
 			if (c.GetKind() == "Pod") != pods {
@@ -66,13 +67,17 @@ func (o *Objects) apply(message *nodev1.StreamResponse, handler Handler) error {
 			}
 		}
 	}
-	for _, uid := range message.GetDrained() {
-		handler.Drained(types.UID(uid))
-	}
+	drained(message, handler) // pods that have come with the message
 	if message.GetSnapshotComplete() && o.seen != nil {
 		o.complete(handler)
 	}
 	return nil
+}
+
+func drained(message *nodev1.StreamResponse, handler Handler) {
+	for _, uid := range message.GetDrained() {
+		handler.Drained(types.UID(uid))
+	}
 }
 
 func key(kind string, name types.NamespacedName) string { return kind + "/" + name.String() }

@@ -77,18 +77,33 @@ func (w *worker) stopContainer(ctx context.Context, pod *corev1.Pod, a podstate.
 	return nil
 }
 
+// underway is how long a packet that was sent before everybody knew may take to come: on a machine with too much to do, the
+// kernel gets to it late.
+const underway = 100 * time.Millisecond
+
 // waitDrained waits until nobody sends new connections to a pod that is being deleted: a program that is told to stop
 // closes its listeners, and whoever still comes would be refused. A proxy that does not answer may take half of the grace
 // period, so that the program has the other half.
-func (w *worker) waitDrained(ctx context.Context, s *stopping, until time.Time) {
-	timer := time.NewTimer(time.Until(until))
+func (w *worker) waitDrained(ctx context.Context, s *stopping, deadline time.Time) {
+	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
 	select {
 	case <-w.drained:
-	case <-s.ended:
-	case <-s.sooner:
-	case <-timer.C:
-	case <-ctx.Done():
+		return // nobody sent to it to begin with
+	default:
+	}
+	for until := w.drained; ; {
+		select {
+		case <-until:
+			until = nil
+			timer.Reset(min(time.Until(deadline), underway))
+			continue
+		case <-s.ended:
+		case <-s.sooner:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		return
 	}
 }
 
