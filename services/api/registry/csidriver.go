@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"karve.dev/karve/services/api/registry/check"
-	"karve.dev/karve/services/api/registry/podspec"
 )
 
 func csiDriver() *Kind {
@@ -34,7 +33,6 @@ func csiDriver() *Kind {
 		Validate: func(d *storagev1.CSIDriver) field.ErrorList {
 			var e check.Errors
 			p := field.NewPath("spec")
-			podspec.ValidateDriverName(&e, field.NewPath("metadata", "name"), d.Name)
 			check.Among(&e, p.Child("fsGroupPolicy"), deref(d.Spec.FSGroupPolicy), storagev1.FileFSGroupPolicy, storagev1.NoneFSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)
 			for _, m := range d.Spec.VolumeLifecycleModes {
 				check.Among(&e, p.Child("volumeLifecycleModes"), m, storagev1.VolumeLifecycleEphemeral, storagev1.VolumeLifecyclePersistent)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -71,28 +72,6 @@ func defaultRequests(s *resourcev1.ResourceClaimSpec) {
 	}
 }
 
-func validateRequests(p *field.Path, s *resourcev1.ResourceClaimSpec) field.ErrorList {
-	var e check.Errors
-	at := p.Child("devices", "requests")
-	if len(s.Devices.Requests) == 0 {
-		e.Required(at, "")
-	}
-	names := map[string]bool{}
-	for i, r := range s.Devices.Requests {
-		if e.NotEmpty(at.Index(i).Child("name"), r.Name) {
-			e.Label(at.Index(i).Child("name"), r.Name)
-		}
-		if names[r.Name] {
-			e.Duplicate(at.Index(i).Child("name"), r.Name)
-		}
-		names[r.Name] = true
-		if r.Exactly == nil && len(r.FirstAvailable) == 0 {
-			e.Required(at.Index(i), "exactly one of `exactly` or `firstAvailable` is required")
-		}
-	}
-	return e.List()
-}
-
 func resourceClaimTemplate() *Kind {
 	return define(Spec[*resourcev1.ResourceClaimTemplate]{
 		GVK: device("ResourceClaimTemplate"), Resource: "resourceclaimtemplates", Singular: "resourceclaimtemplate", Namespaced: true,
@@ -116,6 +95,16 @@ func deviceClass() *Kind {
 		New:     func() *resourcev1.DeviceClass { return &resourcev1.DeviceClass{} },
 		NewList: func() runtime.Object { return &resourcev1.DeviceClassList{} },
 		Life:    counted(func(c *resourcev1.DeviceClass) any { return c.Spec }),
+		Validate: func(c *resourcev1.DeviceClass) field.ErrorList {
+			var e check.Errors
+			for i, s := range c.Spec.Selectors {
+				if s.CEL == nil {
+					e.Required(field.NewPath("spec", "selectors").Index(i).Child("cel"), "")
+				}
+			}
+			return e.List()
+		},
+		ValidateName: func(name string, _ bool) []string { return content.IsDNS1123Subdomain(name) },
 	})
 }
 

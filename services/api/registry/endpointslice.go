@@ -95,7 +95,7 @@ func validateEndpoint(e *check.Errors, p *field.Path, ep *discoveryv1.Endpoint, 
 	const maxAddresses, maxZones, maxNodes = 100, 8, 8
 	addresses := p.Child("addresses")
 	if len(ep.Addresses) == 0 {
-		e.Required(addresses, "must contain at least 1 address")
+		e.Required(addresses, "")
 	} else if len(ep.Addresses) > maxAddresses {
 		e.Add(field.TooMany(addresses, len(ep.Addresses), maxAddresses))
 	}
@@ -148,9 +148,6 @@ func validateSlicePort(e *check.Errors, p *field.Path, port *discoveryv1.Endpoin
 		e.Label(p.Child("name"), name)
 	}
 	check.OneOf(e, p.Child("protocol"), deref(port.Protocol), protocols...)
-	if port.Port != nil && *port.Port == 0 {
-		e.Port(p.Child("port"), *port.Port)
-	}
 	if port.AppProtocol != nil {
 		e.Qualified(p.Child("appProtocol"), *port.AppProtocol)
 	}

@@ -26,9 +26,14 @@ func flowSchema() *Kind {
 			p := field.NewPath("spec")
 			e.If(f.Spec.MatchingPrecedence <= 0, p.Child("matchingPrecedence"), f.Spec.MatchingPrecedence, "must be a positive value")
 			e.If(f.Spec.MatchingPrecedence > last, p.Child("matchingPrecedence"), f.Spec.MatchingPrecedence, fmt.Sprintf("must not be greater than %d", last))
-			e.NotEmpty(p.Child("priorityLevelConfiguration", "name"), f.Spec.PriorityLevelConfiguration.Name)
 			if d := f.Spec.DistinguisherMethod; d != nil {
 				check.Among(&e, p.Child("distinguisherMethod", "type"), d.Type, flowcontrolv1.FlowDistinguisherMethodByNamespaceType, flowcontrolv1.FlowDistinguisherMethodByUserType)
+			}
+			level := p.Child("priorityLevelConfiguration", "name")
+			if name := f.Spec.PriorityLevelConfiguration.Name; name == "" {
+				e.Required(level, "must reference a priority level")
+			} else {
+				e.Subdomain(level, name)
 			}
 			return e.List()
 		},
@@ -91,39 +96,4 @@ func defaultPriorityLevel(c *flowcontrolv1.PriorityLevelConfiguration) {
 		set(&q.HandSize, 8)
 		set(&q.QueueLengthLimit, 50)
 	}
-}
-
-func validatePriorityLevel(c *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList {
-	var e check.Errors
-	p := field.NewPath("spec")
-	if !check.Among(&e, p.Child("type"), c.Spec.Type, flowcontrolv1.PriorityLevelEnablementExempt, flowcontrolv1.PriorityLevelEnablementLimited) {
-		return e.List()
-	}
-	if c.Spec.Type == flowcontrolv1.PriorityLevelEnablementExempt {
-		if c.Spec.Limited != nil {
-			e.Forbidden(p.Child("limited"), "must be nil if the type is Exempt")
-		}
-		return e.List()
-	}
-	if c.Spec.Exempt != nil {
-		e.Forbidden(p.Child("exempt"), "must be nil if the type is Limited")
-	}
-	if c.Spec.Limited == nil {
-		e.Required(p.Child("limited"), "must not be empty when type is Limited")
-		return e.List()
-	}
-	at := p.Child("limited", "limitResponse")
-	switch r := c.Spec.Limited.LimitResponse; r.Type {
-	case flowcontrolv1.LimitResponseTypeReject:
-		if r.Queuing != nil {
-			e.Forbidden(at.Child("queuing"), "must be nil if limited.limitResponse.type is not Limited")
-		}
-	case flowcontrolv1.LimitResponseTypeQueue:
-		if r.Queuing == nil {
-			e.Required(at.Child("queuing"), "must not be empty if limited.limitResponse.type is Limited")
-		}
-	default:
-		check.Among(&e, at.Child("type"), r.Type, flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject)
-	}
-	return e.List()
 }

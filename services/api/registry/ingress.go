@@ -5,6 +5,7 @@ import (
 	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -139,10 +140,9 @@ func validateBackend(e *check.Errors, p *field.Path, b *networkingv1.IngressBack
 	case b.Service != nil && b.Resource != nil:
 		e.Invalid(p, "", "cannot set both resource and service backends")
 	case b.Resource != nil:
-		e.NotEmpty(p.Child("resource", "kind"), b.Resource.Kind)
-		e.NotEmpty(p.Child("resource", "name"), b.Resource.Name)
+		validateParameters(e, p.Child("resource"), b.Resource.APIGroup, b.Resource.Kind, b.Resource.Name)
 	case b.Service == nil:
-		e.Required(p, "resource or service backend is required")
+		e.Invalid(p, "", "resource or service backend is required")
 	default:
 		at := p.Child("service")
 		if e.NotEmpty(at.Child("name"), b.Service.Name) {
@@ -150,14 +150,42 @@ func validateBackend(e *check.Errors, p *field.Path, b *networkingv1.IngressBack
 		}
 		switch port := b.Service.Port; {
 		case port.Name != "" && port.Number != 0:
-			e.Invalid(at.Child("port"), port, "cannot set both port name & port number")
+			e.Invalid(p, "", "cannot set both port name & port number")
 		case port.Name != "":
 			e.Messages(at.Child("port", "name"), port.Name, validation.IsValidPortName(port.Name))
 		case port.Number != 0:
 			e.Port(at.Child("port", "number"), port.Number)
 		default:
-			e.Required(at.Child("port"), "port name or number is required")
+			e.Required(p, "port name or number is required")
 		}
+	}
+}
+
+// validateParameters checks how an object of any kind is named.
+func validateParameters(e *check.Errors, p *field.Path, group *string, kind, name string) {
+	if group != nil && *group != "" {
+		e.Subdomain(p.Child("apiGroup"), *group)
+	}
+	for _, f := range []struct{ name, value string }{{"kind", kind}, {"name", name}} {
+		if e.NotEmpty(p.Child(f.name), f.value) {
+			e.Messages(p.Child(f.name), f.value, path.IsValidPathSegmentName(f.value))
+		}
+	}
+}
+
+// validateClassParameters checks where the parameters of a class are: in a namespace, or in none.
+func validateClassParameters(e *check.Errors, p *field.Path, r *networkingv1.IngressClassParametersReference) {
+	validateParameters(e, p, r.APIGroup, r.Kind, r.Name)
+	at := p.Child("namespace")
+	switch scope := deref(r.Scope); {
+	case scope == networkingv1.IngressClassParametersReferenceScopeNamespace && r.Namespace == nil:
+		e.Required(at, "`parameters.scope` is set to 'Namespace'")
+	case scope == networkingv1.IngressClassParametersReferenceScopeNamespace:
+		e.Label(at, *r.Namespace)
+	case scope == networkingv1.IngressClassParametersReferenceScopeCluster && r.Namespace != nil:
+		e.Forbidden(at, "`parameters.scope` is set to 'Cluster'")
+	default:
+		check.Among(e, p.Child("scope"), scope, networkingv1.IngressClassParametersReferenceScopeCluster, networkingv1.IngressClassParametersReferenceScopeNamespace)
 	}
 }
 
@@ -180,6 +208,9 @@ func ingressClass() *Kind {
 				e.Add(field.TooLong(at, c.Spec.Controller, longest))
 			}
 			e.Add(validation.IsDomainPrefixedPath(at, c.Spec.Controller)...)
+			if c.Spec.Parameters != nil {
+				validateClassParameters(&e, field.NewPath("spec", "parameters"), c.Spec.Parameters)
+			}
 			return e.List()
 		},
 		ValidateUpdate: func(c, old *networkingv1.IngressClass) field.ErrorList {

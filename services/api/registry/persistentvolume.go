@@ -89,14 +89,16 @@ func validateVolume(v *corev1.PersistentVolume) field.ErrorList {
 	}
 	podspec.ValidateAccessModes(&e, p.Child("accessModes"), s.AccessModes)
 	capacity := p.Child("capacity")
-	switch q, ok := s.Capacity[corev1.ResourceStorage]; {
-	case len(s.Capacity) == 0:
+	if len(s.Capacity) == 0 {
 		e.Required(capacity, "")
-	case !ok || len(s.Capacity) > 1:
+	}
+	q, ok := s.Capacity[corev1.ResourceStorage]
+	if !ok || len(s.Capacity) > 1 {
 		e.Add(field.NotSupported(capacity, s.Capacity, []corev1.ResourceName{corev1.ResourceStorage}))
-	default:
-		podspec.CheckQuantity(&e, capacity.Key("storage"), corev1.ResourceStorage, q)
-		e.If(q.Sign() == 0, capacity.Key("storage"), q.String(), "must be greater than zero")
+	}
+	if ok {
+		e.If(q.Sign() < 0, capacity.Key("storage"), q.Value(), "must be a valid resource quantity")
+		e.If(q.Sign() <= 0, capacity.Key("storage"), q.String(), "must be greater than zero")
 	}
 	check.Among(&e, p.Child("persistentVolumeReclaimPolicy"), s.PersistentVolumeReclaimPolicy,
 		corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRecycle, corev1.PersistentVolumeReclaimRetain)

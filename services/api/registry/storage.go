@@ -6,9 +6,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"karve.dev/karve/services/api/registry/check"
@@ -31,7 +31,7 @@ func storageClass() *Kind {
 		Validate: func(c *storagev1.StorageClass) field.ErrorList {
 			var e check.Errors
 			if e.NotEmpty(field.NewPath("provisioner"), c.Provisioner) {
-				e.Messages(field.NewPath("provisioner"), c.Provisioner, validation.IsQualifiedName(strings.ToLower(c.Provisioner)))
+				e.Qualified(field.NewPath("provisioner"), strings.ToLower(c.Provisioner))
 			}
 			check.Among(&e, field.NewPath("reclaimPolicy"), deref(c.ReclaimPolicy), corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain)
 			check.Among(&e, field.NewPath("volumeBindingMode"), deref(c.VolumeBindingMode), storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer)
@@ -76,10 +76,14 @@ func volumeAttachment() *Kind {
 		Validate: func(a *storagev1.VolumeAttachment) field.ErrorList {
 			var e check.Errors
 			p := field.NewPath("spec")
-			e.NotEmpty(p.Child("attacher"), a.Spec.Attacher)
-			e.NotEmpty(p.Child("nodeName"), a.Spec.NodeName)
-			if a.Spec.Source.InlineVolumeSpec == nil && deref(a.Spec.Source.PersistentVolumeName) == "" {
-				e.Required(p.Child("source"), "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
+			validateAttached(&e, p.Child("source"), &a.Spec.Source)
+			e.Subdomain(p.Child("nodeName"), a.Spec.NodeName)
+			if at := p.Child("attacher"); e.NotEmpty(at, a.Spec.Attacher) {
+				const longest = 63
+				e.Messages(at, a.Spec.Attacher, content.IsDNS1123SubdomainCaseless(a.Spec.Attacher))
+				if len(a.Spec.Attacher) > longest {
+					e.Add(field.TooLongCharacters(at, a.Spec.Attacher, longest))
+				}
 			}
 			return e.List()
 		},
@@ -93,6 +97,25 @@ func volumeAttachment() *Kind {
 			return []any{a.Name, a.Spec.Attacher, deref(a.Spec.Source.PersistentVolumeName), a.Spec.NodeName, a.Status.Attached, age(a.CreationTimestamp, now)}
 		},
 	})
+}
+
+// validateAttached checks what is attached: a volume by its name, or one that a pod describes.
+func validateAttached(e *check.Errors, p *field.Path, s *storagev1.VolumeAttachmentSource) {
+	const one = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
+	switch inline, name := s.InlineVolumeSpec, s.PersistentVolumeName; {
+	case inline == nil && name == nil:
+		e.Required(p, one)
+	case inline != nil && name != nil:
+		e.Forbidden(p, one)
+	case name != nil:
+		at := p.Child("persistentVolumeName")
+		if *name == "" {
+			e.Required(at, "must specify non empty persistentVolumeName")
+		}
+		e.Subdomain(at, *name)
+	case inline.CSI == nil:
+		e.Required(p.Child("inlineVolumeSpec", "csi"), "has to be specified in the context of inline volumes")
+	}
 }
 
 func csiNode() *Kind {
@@ -153,7 +176,9 @@ func volumeAttributesClass() *Kind {
 		NewList: func() runtime.Object { return &storagev1.VolumeAttributesClassList{} },
 		Validate: func(c *storagev1.VolumeAttributesClass) field.ErrorList {
 			var e check.Errors
-			e.NotEmpty(field.NewPath("driverName"), c.DriverName)
+			if e.NotEmpty(field.NewPath("driverName"), c.DriverName) {
+				e.Qualified(field.NewPath("driverName"), strings.ToLower(c.DriverName))
+			}
 			if len(c.Parameters) == 0 {
 				e.Required(field.NewPath("parameters"), "must contain at least one key/value pair")
 			}
