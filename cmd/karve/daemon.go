@@ -1,10 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,15 +41,13 @@ func running(dir cluster.Dir) (pid int, ok bool) {
 // dyingTimeout is how long a daemon that answers nobody is given to be gone.
 const dyingTimeout = 3 * time.Second
 
-// answers reports whether the daemon takes connections. One that has been killed holds its lock a moment longer, while
-// the kernel clears up after it.
-func answers(dir cluster.Dir) bool {
-	conn, err := net.DialTimeout("unix", dir.Socket(), time.Second)
-	if err != nil {
-		return false
-	}
-	_ = conn.Close()
-	return true
+// answers reports whether the daemon says how it is. One that has been killed holds its lock, and even its socket, a moment
+// longer, while the kernel clears up after it.
+func answers(ctx context.Context, dir cluster.Dir) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, err := parts(ctx, dir)
+	return err == nil
 }
 
 // daemonPath finds karved: beside this program, or on the PATH.

@@ -92,24 +92,32 @@ func resident(pid int) string {
 	return fmt.Sprintf("%d MiB", pages*int64(os.Getpagesize())>>20)
 }
 
-// showParts prints what the daemon says of its components.
-func showParts(ctx context.Context, dir cluster.Dir) (healthy bool, err error) {
+// parts asks the daemon for its components.
+func parts(ctx context.Context, dir cluster.Dir) (parts []process.Status, err error) {
 	daemon := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", dir.Socket())
 	}}}
 	defer daemon.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://karved/health", nil)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	res, err := daemon.Do(req)
 	if err != nil {
-		return false, fmt.Errorf("the daemon does not answer at %s: %w", dir.Socket(), err)
+		return nil, fmt.Errorf("the daemon does not answer at %s: %w", dir.Socket(), err)
 	}
 	defer res.Body.Close()
-	var parts []process.Status
 	if err := json.NewDecoder(res.Body).Decode(&parts); err != nil {
-		return false, fmt.Errorf("read the daemon's health: %w", err)
+		return nil, fmt.Errorf("read the daemon's health: %w", err)
+	}
+	return parts, nil
+}
+
+// showParts prints what the daemon says of its components.
+func showParts(ctx context.Context, dir cluster.Dir) (healthy bool, err error) {
+	parts, err := parts(ctx, dir)
+	if err != nil {
+		return false, err
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "PART\tSTATE\tSINCE\tREASON")

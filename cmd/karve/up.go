@@ -66,7 +66,7 @@ func upCommand() *cobra.Command {
 
 func up(ctx context.Context, o *upOptions) error {
 	dir := o.dir()
-	if pid, ok := running(dir); ok && (answers(dir) || !waitGone(dir, dyingTimeout)) {
+	if pid, ok := running(dir); ok && (answers(ctx, dir) || !waitGone(dir, dyingTimeout)) {
 		fmt.Printf("karve: cluster %q is running (process %d)\n", o.name, pid)
 		if err := o.later(dir); err != nil {
 			return err
