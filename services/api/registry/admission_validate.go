@@ -127,6 +127,7 @@ func validateMatchConditions(e *check.Errors, p *field.Path, conditions []admiss
 	seen := map[string]bool{}
 	for i, c := range conditions {
 		path := p.Index(i)
+		e.NotEmpty(path.Child("expression"), strings.TrimSpace(c.Expression))
 		if e.NotEmpty(path.Child("name"), c.Name) {
 			e.Qualified(path.Child("name"), c.Name)
 		}
@@ -134,14 +135,13 @@ func validateMatchConditions(e *check.Errors, p *field.Path, conditions []admiss
 			e.Duplicate(path.Child("name"), c.Name)
 		}
 		seen[c.Name] = true
-		e.NotEmpty(path.Child("expression"), strings.TrimSpace(c.Expression))
 	}
 }
 
 func validateHookRule(e *check.Errors, p *field.Path, r *admissionv1.RuleWithOperations) {
 	validateWildcard(e, p.Child("operations"), r.Operations, "operations")
 	for i, op := range r.Operations {
-		check.Among(e, p.Child("operations").Index(i), op, admissionv1.OperationAll, admissionv1.Create, admissionv1.Update, admissionv1.Delete, admissionv1.Connect)
+		check.Among(e, p.Child("operations").Index(i), op, admissionv1.OperationAll, admissionv1.Connect, admissionv1.Create, admissionv1.Delete, admissionv1.Update)
 	}
 	validateWildcard(e, p.Child("apiGroups"), r.APIGroups, "API groups")
 	validateWildcard(e, p.Child("apiVersions"), r.APIVersions, "API versions")

@@ -28,6 +28,7 @@ func validatingAdmissionPolicy() *Kind {
 			validateAdmissionPolicy(&e, s, p.Spec.FailurePolicy, p.Spec.ParamKind, p.Spec.MatchConstraints, p.Spec.Variables, p.Spec.MatchConditions)
 			if len(p.Spec.Validations) == 0 && len(p.Spec.AuditAnnotations) == 0 {
 				e.Required(s.Child("validations"), "validations or auditAnnotations must contain at least one item")
+				e.Required(s.Child("auditAnnotations"), "validations or auditAnnotations must contain at least one item")
 			}
 			for i, v := range p.Spec.Validations {
 				validateValidation(&e, s.Child("validations").Index(i), &v)
@@ -106,15 +107,18 @@ func validatingAdmissionPolicyBinding() *Kind {
 		Validate: func(b *admissionv1.ValidatingAdmissionPolicyBinding) field.ErrorList {
 			var e check.Errors
 			p := field.NewPath("spec")
-			e.NotEmpty(p.Child("policyName"), b.Spec.PolicyName)
-			if len(b.Spec.ValidationActions) == 0 {
-				e.Required(p.Child("validationActions"), "at least one validation action is required")
+			if b.Spec.PolicyName != "" {
+				e.Subdomain(p.Child("policyName"), b.Spec.PolicyName)
 			}
+			validatePolicyBinding(&e, p, b.Spec.ParamRef, b.Spec.MatchResources)
 			for i, a := range b.Spec.ValidationActions {
 				check.Among(&e, p.Child("validationActions").Index(i), a, admissionv1.Audit, admissionv1.Deny, admissionv1.Warn)
 			}
 			validateValidationActions(&e, p.Child("validationActions"), b.Spec.ValidationActions)
-			validatePolicyBinding(&e, p, b.Spec.ParamRef, b.Spec.MatchResources)
+			e.NotEmpty(p.Child("policyName"), b.Spec.PolicyName)
+			if len(b.Spec.ValidationActions) == 0 {
+				e.Required(p.Child("validationActions"), "")
+			}
 			return e.List()
 		},
 		Columns: columns("Name|PolicyName|ParamRef|Age"),

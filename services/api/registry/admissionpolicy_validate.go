@@ -33,19 +33,28 @@ func validateAdmissionPolicy(e *check.Errors, p *field.Path, failure *admissionv
 			e.Required(p.Child("matchConstraints", "resourceRules"), "")
 		}
 	}
+	validateMatchConditions(e, p.Child("matchConditions"), conditions)
 	seen := map[string]bool{}
 	for i, v := range variables {
 		path := p.Child("variables").Index(i)
-		if e.NotEmpty(path.Child("name"), v.Name) {
+		if specified(e, path, "name", v.Name) {
 			e.If(!identifier.MatchString(v.Name), path.Child("name"), v.Name, "name is not a valid CEL identifier")
 		}
 		if seen[v.Name] {
 			e.Duplicate(path.Child("name"), v.Name)
 		}
 		seen[v.Name] = true
-		e.NotEmpty(path.Child("expression"), strings.TrimSpace(v.Expression))
+		specified(e, path, "expression", v.Expression)
 	}
-	validateMatchConditions(e, p.Child("matchConditions"), conditions)
+}
+
+// specified reports a text that is empty and returns whether there is one.
+func specified(e *check.Errors, p *field.Path, name, value string) bool {
+	if strings.TrimSpace(value) == "" {
+		e.Required(p.Child(name), name+" is not specified")
+		return false
+	}
+	return true
 }
 
 // identifier is how variables of CEL are called.
@@ -76,7 +85,7 @@ var reasons = []metav1.StatusReason{
 }
 
 func validateValidation(e *check.Errors, p *field.Path, v *admissionv1.Validation) {
-	e.NotEmpty(p.Child("expression"), strings.TrimSpace(v.Expression))
+	specified(e, p, "expression", v.Expression)
 	if v.Message != "" {
 		e.If(strings.TrimSpace(v.Message) == "", p.Child("message"), v.Message, "message must be non-empty if specified")
 		e.If(strings.Contains(strings.TrimSpace(v.Message), "\n"), p.Child("message"), v.Message, "message must not contain line breaks")
@@ -103,7 +112,7 @@ func validateAuditAnnotations(e *check.Errors, p *field.Path, policy string, all
 			e.Duplicate(path.Child("key"), a.Key)
 		}
 		seen[a.Key] = true
-		e.NotEmpty(path.Child("valueExpression"), strings.TrimSpace(a.ValueExpression))
+		specified(e, path, "valueExpression", a.ValueExpression)
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"karve.dev/karve/services/api/registry/check"
@@ -63,7 +63,9 @@ func runtimeClass() *Kind {
 		NewList: func() runtime.Object { return &nodev1.RuntimeClassList{} },
 		Validate: func(c *nodev1.RuntimeClass) field.ErrorList {
 			var e check.Errors
-			e.Messages(field.NewPath("handler"), c.Handler, validation.IsDNS1123Label(c.Handler))
+			if e.NotEmpty(field.NewPath("handler"), c.Handler) {
+				e.Messages(field.NewPath("handler"), c.Handler, content.IsDNS1123Label(c.Handler))
+			}
 			return e.List()
 		},
 		ValidateUpdate: func(c, old *nodev1.RuntimeClass) field.ErrorList {

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 
 	"karve.dev/karve/services/api/registry/check"
 )
@@ -85,6 +86,7 @@ var protocols = []corev1.Protocol{corev1.ProtocolSCTP, corev1.ProtocolTCP, corev
 
 func validateEndpointAddress(e *check.Errors, p *field.Path, a *corev1.EndpointAddress) {
 	e.EndpointIP(p.Child("ip"), a.IP)
+	e.If(netutils.ParseIPSloppy(a.IP) == nil, p.Child("ip"), a.IP, "must be a valid IP address")
 	if a.Hostname != "" {
 		e.Label(p.Child("hostname"), a.Hostname)
 	}

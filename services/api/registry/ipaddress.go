@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 
 	"karve.dev/karve/services/api/registry/check"
 )
@@ -71,6 +72,9 @@ func serviceCIDR() *Kind {
 				e.Required(p, "at least one CIDR required")
 			}
 			e.If(len(c.Spec.CIDRs) > most, p, c.Spec.CIDRs, "may only hold up to 2 values")
+			if dual, err := netutils.IsDualStackCIDRStrings(c.Spec.CIDRs); len(c.Spec.CIDRs) == most && err == nil && !dual {
+				e.Invalid(p, c.Spec.CIDRs, "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64")
+			}
 			for i, cidr := range c.Spec.CIDRs {
 				e.Add(validation.IsValidCIDR(p.Index(i), cidr)...)
 			}

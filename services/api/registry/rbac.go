@@ -7,6 +7,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -46,6 +47,9 @@ func clusterRole() *Kind {
 				}
 				for i := range a.ClusterRoleSelectors {
 					e.Selector(at.Index(i), &a.ClusterRoleSelectors[i])
+					if _, err := metav1.LabelSelectorAsSelector(&a.ClusterRoleSelectors[i]); err != nil {
+						e.Invalid(at.Index(i), nil, "invalid label selector.")
+					}
 				}
 			}
 			return e.List()
@@ -60,9 +64,6 @@ func validateRules(rules []rbacv1.PolicyRule, namespaced bool) field.ErrorList {
 	var e check.Errors
 	for i, r := range rules {
 		p := field.NewPath("rules").Index(i)
-		if len(r.Verbs) == 0 {
-			e.Required(p.Child("verbs"), "verbs must contain at least one value")
-		}
 		if len(r.NonResourceURLs) > 0 {
 			e.If(namespaced, p.Child("nonResourceURLs"), r.NonResourceURLs, "namespaced rules cannot apply to non-resource URLs")
 			if len(r.APIGroups)+len(r.Resources)+len(r.ResourceNames) > 0 {
@@ -75,6 +76,11 @@ func validateRules(rules []rbacv1.PolicyRule, namespaced bool) field.ErrorList {
 		}
 		if len(r.Resources) == 0 {
 			e.Required(p.Child("resources"), "resource rules must supply at least one resource")
+		}
+	}
+	for i, r := range rules {
+		if len(r.Verbs) == 0 {
+			e.Required(field.NewPath("rules").Index(i).Child("verbs"), "")
 		}
 	}
 	return e.List()
@@ -144,11 +150,13 @@ func validateBinding(ref *rbacv1.RoleRef, subjects []rbacv1.Subject, namespaced 
 	for i := range subjects {
 		validateSubject(&e, field.NewPath("subjects").Index(i), &subjects[i], namespaced)
 	}
+	for i := range subjects {
+		e.NotEmpty(field.NewPath("subjects").Index(i).Child("name"), subjects[i].Name)
+	}
 	return e.List()
 }
 
 func validateSubject(e *check.Errors, p *field.Path, s *rbacv1.Subject, namespaced bool) {
-	e.NotEmpty(p.Child("name"), s.Name)
 	switch s.Kind {
 	case rbacv1.ServiceAccountKind:
 		if s.Name != "" {

@@ -15,9 +15,9 @@ import (
 	"karve.dev/karve/services/api/registry/check"
 )
 
-// serviceName: a Service's name is a DNS label, which must not start with a digit.
+// serviceName: a Service's name is a DNS label.
 func serviceName(name string, prefix bool) []string {
-	return validation.NameIsDNS1035Label(name, prefix)
+	return validation.NameIsDNSLabel(name, prefix)
 }
 
 func validateService(svc *corev1.Service) field.ErrorList {
@@ -83,20 +83,34 @@ func validateServicePorts(e *check.Errors, p *field.Path, s *corev1.ServiceSpec)
 		}
 		e.Port(at.Child("port"), port.Port)
 		check.OneOf(e, at.Child("protocol"), port.Protocol, protocols...)
-		if port.TargetPort != intstr.FromInt32(0) && port.TargetPort != intstr.FromString("") {
-			e.PortOrName(at.Child("targetPort"), port.TargetPort)
-		}
+		e.PortOrName(at.Child("targetPort"), port.TargetPort)
 		if port.AppProtocol != nil {
 			e.Qualified(at.Child("appProtocol"), *port.AppProtocol)
 		}
-		if k := (key{port.Protocol, port.Port}); ports[k] {
-			e.Duplicate(at, corev1.ServicePort{Protocol: port.Protocol, Port: port.Port})
-		} else {
-			ports[k] = true
-		}
-		validateNodePort(e, at.Child("nodePort"), s, port, nodePorts[key{port.Protocol, port.NodePort}])
-		nodePorts[key{port.Protocol, port.NodePort}] = true
 	}
+	for i := range s.Ports {
+		port := &s.Ports[i]
+		k := key{port.Protocol, port.NodePort}
+		validateNodePort(e, p.Index(i).Child("nodePort"), s, port, nodePorts[k])
+		nodePorts[k] = true
+	}
+	for i := range s.Ports {
+		k := key{s.Ports[i].Protocol, s.Ports[i].Port}
+		if ports[k] {
+			e.Duplicate(p.Index(i), samePort{Protocol: k.protocol, Port: k.port})
+		}
+		ports[k] = true
+	}
+}
+
+// samePort is how Kubernetes' texts show a port that was there already.
+type samePort struct {
+	Name        string
+	Protocol    corev1.Protocol
+	AppProtocol *string
+	Port        int32
+	TargetPort  intstr.IntOrString
+	NodePort    int32
 }
 
 func validateNodePort(e *check.Errors, p *field.Path, s *corev1.ServiceSpec, port *corev1.ServicePort, taken bool) {
