@@ -34,7 +34,7 @@ func KeepMemoryLow(ctx context.Context) error {
 		case <-tick.C:
 			if s.due(bytesMade()) {
 				debug.FreeOSMemory()
-				releaseProgram()
+				releaseFiles()
 			}
 		case <-ctx.Done():
 			return nil
