@@ -221,3 +221,11 @@ func tell[T any](handlers []func(old, new T), old, new T) {
 		fn(old, new)
 	}
 }
+
+// Newest returns the object that a handler of changes was told of: new, or old when it is gone.
+func Newest[T any](old, new *T) *T {
+	if new != nil {
+		return new
+	}
+	return old
+}

@@ -7,11 +7,11 @@ import (
 	"net/netip"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/events"
 	"karve.dev/karve/internal/informer"
+	"karve.dev/karve/internal/reconcile"
 	"karve.dev/karve/services/network/endpoints"
 	"karve.dev/karve/services/network/mirror"
 	"karve.dev/karve/services/network/podcidr"
@@ -34,11 +34,7 @@ type Config struct {
 // Service runs the network controllers. Only one process of a cluster may run it at a time.
 type Service struct {
 	informers   *informer.Set
-	controllers []controller
-}
-
-type controller interface {
-	Run(ctx context.Context) error
+	controllers []reconcile.Runner
 }
 
 // New returns the service with all its controllers.
@@ -55,7 +51,7 @@ func New(c Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("network: %w", err)
 	}
-	return &Service{informers: c.Informers, controllers: []controller{
+	return &Service{informers: c.Informers, controllers: []reconcile.Runner{
 		ranges,
 		endpoints.New(c.Client, c.Informers, c.Events, log),
 		mirror.New(c.Client, c.Informers, log),
@@ -64,15 +60,5 @@ func New(c Config) (*Service, error) {
 
 // Run works until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	if err := s.informers.WaitSynced(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return fmt.Errorf("network: %w", err)
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	for _, c := range s.controllers {
-		g.Go(func() error { return c.Run(ctx) })
-	}
-	return g.Wait()
+	return reconcile.Together(ctx, "network", s.informers, s.controllers)
 }

@@ -3,14 +3,13 @@ package replication
 
 import (
 	"context"
-	"fmt"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/events"
 	"karve.dev/karve/internal/informer"
+	"karve.dev/karve/internal/reconcile"
 	"karve.dev/karve/services/replication/cronjob"
 	"karve.dev/karve/services/replication/daemonset"
 	"karve.dev/karve/services/replication/deployment"
@@ -35,17 +34,13 @@ type Config struct {
 // Service runs the workload controllers. Only one process of a cluster may run it at a time.
 type Service struct {
 	informers   *informer.Set
-	controllers []controller
-}
-
-type controller interface {
-	Run(ctx context.Context) error
+	controllers []reconcile.Runner
 }
 
 // New returns the service with all its controllers.
 func New(c Config) *Service {
 	log := c.Logger.Named("replication")
-	return &Service{informers: c.Informers, controllers: []controller{
+	return &Service{informers: c.Informers, controllers: []reconcile.Runner{
 		deployment.New(c.Client, c.Informers, c.Events, log),
 		replicaset.New(c.Client, c.Informers, c.Events, log),
 		replicationcontroller.New(c.Client, c.Informers, c.Events, log),
@@ -60,15 +55,5 @@ func New(c Config) *Service {
 
 // Run works until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	if err := s.informers.WaitSynced(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return fmt.Errorf("replication: %w", err)
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	for _, c := range s.controllers {
-		g.Go(func() error { return c.Run(ctx) })
-	}
-	return g.Wait()
+	return reconcile.Together(ctx, "replication", s.informers, s.controllers)
 }

@@ -4,14 +4,13 @@ package storage
 
 import (
 	"context"
-	"fmt"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"karve.dev/karve/internal/client"
 	"karve.dev/karve/internal/events"
 	"karve.dev/karve/internal/informer"
+	"karve.dev/karve/internal/reconcile"
 	"karve.dev/karve/services/storage/binder"
 	"karve.dev/karve/services/storage/ephemeral"
 	"karve.dev/karve/services/storage/protection"
@@ -32,9 +31,7 @@ type Config struct {
 type Service struct {
 	client      *client.Client
 	informers   *informer.Set
-	controllers []interface {
-		Run(ctx context.Context) error
-	}
+	controllers []reconcile.Runner
 }
 
 // New returns the service with all its controllers.
@@ -54,15 +51,5 @@ func New(c Config) *Service {
 
 // Run works until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	if err := s.informers.WaitSynced(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return fmt.Errorf("storage: %w", err)
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	for _, c := range s.controllers {
-		g.Go(func() error { return c.Run(ctx) })
-	}
-	return g.Wait()
+	return reconcile.Together(ctx, "storage", s.informers, s.controllers)
 }

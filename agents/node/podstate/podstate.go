@@ -129,11 +129,6 @@ func (o *Observed) Latest(name string) *runtime.Container {
 	return &all[len(all)-1]
 }
 
-func (o *Observed) running(name string) bool {
-	c := o.Latest(name)
-	return c != nil && c.State == runtime.Running
-}
-
 func (o *Observed) anyRunning() bool {
 	for name := range o.Containers {
 		for _, c := range o.Containers[name] {

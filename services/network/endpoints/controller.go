@@ -81,16 +81,9 @@ func (r *Controller) Run(ctx context.Context) error {
 }
 
 func (r *Controller) serviceChanged(old, new *corev1.Service) {
-	key := informer.KeyOf(firstOf(new, old))
+	key := informer.KeyOf(informer.Newest(old, new))
 	r.queue.Enqueue(key)
 	r.legacyQueue.Enqueue(key)
-}
-
-func firstOf[T any](a, b *T) *T {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 func (r *Controller) podChanged(old, new *corev1.Pod) {

@@ -46,10 +46,10 @@ func New(c *client.Client, set *informer.Set, log *zap.Logger) *Controller {
 	})
 	r.services.OnChange(func(old, new *corev1.Service) {
 		if old == nil || new == nil || (len(old.Spec.Selector) > 0) != (len(new.Spec.Selector) > 0) {
-			r.queue.Enqueue(informer.KeyOf(firstOf(new, old)))
+			r.queue.Enqueue(informer.KeyOf(informer.Newest(old, new)))
 		}
 	})
-	r.endpoints.OnChange(func(old, new *corev1.Endpoints) { r.queue.Enqueue(informer.KeyOf(firstOf(new, old))) })
+	r.endpoints.OnChange(func(old, new *corev1.Endpoints) { r.queue.Enqueue(informer.KeyOf(informer.Newest(old, new))) })
 	r.slices.OnChange(func(old, new *discoveryv1.EndpointSlice) {
 		for _, s := range []*discoveryv1.EndpointSlice{old, new} {
 			if s != nil && s.Labels[discoveryv1.LabelManagedBy] == managedBy {
@@ -62,13 +62,6 @@ func New(c *client.Client, set *informer.Set, log *zap.Logger) *Controller {
 
 func ownerOf(s *discoveryv1.EndpointSlice) informer.Key {
 	return informer.Key{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
-}
-
-func firstOf[T any](a, b *T) *T {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 // Run works until ctx ends. The informers are synced before.
