@@ -41,19 +41,20 @@ func (h *Hold) Commit(ctx context.Context, ops ...store.Op) (int64, error) {
 	return h.Store.Commit(ctx, ops...)
 }
 
-// alone calls fn with the store below while everybody else who writes waits.
-func (h *Hold) alone(fn func(s store.Store) error) error {
+// pause calls fn, which does not write through h, while everybody who does waits.
+func (h *Hold) pause(fn func() error) error {
 	h.writers.Lock()
 	defer h.writers.Unlock()
-	return fn(h.Store)
+	return fn()
 }
 
 // restore calls fn with the store below while everybody else who writes is refused. It is called once at a time.
 func (h *Hold) restore(ctx context.Context, fn func(s store.Store) error) error {
 	h.restoring.Store(true)
 	defer h.restoring.Store(false)
-	h.writers.Lock()   // those who are in have come out
-	h.writers.Unlock() //nolint:staticcheck // nobody comes in any more
+	if err := h.pause(func() error { return nil }); err != nil { // those who are in come out, and nobody comes in any more
+		return err
+	}
 	if err := fn(h.Store); err != nil {
 		return err
 	}

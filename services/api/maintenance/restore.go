@@ -43,8 +43,8 @@ func (s *Service) Restore(in grpc.ClientStreamingServer[systemv1.RestoreRequest,
 		return fmt.Errorf("read the received backup: %w", err)
 	}
 	w := &writer{result: &systemv1.RestoreResponse{}}
-	s.restoring.Lock()
-	defer s.restoring.Unlock()
+	s.alone.Lock()
+	defer s.alone.Unlock()
 	err = s.config.Hold.restore(ctx, func(inner store.Store) error {
 		w.store = inner
 		return merge(ctx, inner, &backup{from: bufio.NewReaderSize(spool, chunkBytes), ring: ring}, w)

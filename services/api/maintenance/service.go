@@ -39,11 +39,12 @@ type Config struct {
 	Log *zap.Logger
 }
 
-// Service implements MaintenanceService. One restore runs at a time.
+// Service implements MaintenanceService. One restore, or one change of the key, runs at a time.
 type Service struct {
 	systemv1.UnimplementedMaintenanceServiceServer
-	config    Config
-	restoring sync.Mutex
+	config Config
+	// alone is held by a restore and by the change of the key: what a restore has sealed with the old key, nobody would open.
+	alone sync.Mutex
 }
 
 // New returns a Service.
@@ -117,8 +118,10 @@ func (s *Service) RotateSecretsKey(ctx context.Context, _ *systemv1.RotateSecret
 	if s.config.Encrypted == nil {
 		return nil, apierrors.NewBadRequest("Secrets are not encrypted in this cluster: there is no key to rotate")
 	}
+	s.alone.Lock()
+	defer s.alone.Unlock()
 	var name string
-	err := s.config.Hold.alone(func(store.Store) (err error) {
+	err := s.config.Hold.pause(func() (err error) {
 		name, err = s.config.Encrypted.RotateKey(ctx, s.config.KeyFile)
 		return err
 	})
