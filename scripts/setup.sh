@@ -33,6 +33,9 @@ if [ "$purpose" = test ]; then
   need node nodejs
   need npm npm
   need openssl openssl
+  need dbus-daemon dbus-daemon
+  need losetup mount
+  need mkfs.ext4 e2fsprogs
 fi
 if [ ${#missing[@]} -gt 0 ]; then
   have apt-get || die "please install: ${!missing[*]} (this script knows apt-get only)"
