@@ -137,6 +137,11 @@ func (i *Informer[T]) OnChange(fn func(old, new T)) {
 	i.handlers = append(i.handlers, fn)
 }
 
+// OnKey calls fn with the key of every object that comes, changes or goes, as OnChange does.
+func (i *Informer[T]) OnKey(fn func(Key)) {
+	i.OnChange(func(old, new T) { fn(KeyOf(Newest(old, new))) })
+}
+
 // WaitSynced blocks until the first complete state has arrived.
 func (i *Informer[T]) WaitSynced(ctx context.Context) error {
 	select {
@@ -223,8 +228,9 @@ func tell[T any](handlers []func(old, new T), old, new T) {
 }
 
 // Newest returns the object that a handler of changes was told of: new, or old when it is gone.
-func Newest[T any](old, new *T) *T {
-	if new != nil {
+func Newest[T client.Object](old, new T) T {
+	var none T
+	if client.Object(new) != client.Object(none) {
 		return new
 	}
 	return old

@@ -26,12 +26,7 @@ func newStorage(set *informer.Set, inbox *inbox) *storage {
 		classes: informer.For[*storagev1.StorageClass](set), promised: map[string]informer.Key{},
 	}
 	s.volumes.AddIndex(byClass, func(v *corev1.PersistentVolume) []string { return []string{volume.ClassOfVolume(v)} })
-	s.claims.OnChange(func(old, now *corev1.PersistentVolumeClaim) {
-		if now == nil {
-			now = old
-		}
-		inbox.claim(informer.KeyOf(now))
-	})
+	s.claims.OnKey(inbox.claim)
 	s.volumes.OnChange(func(_, _ *corev1.PersistentVolume) { inbox.storageChanged() })
 	s.classes.OnChange(func(_, _ *storagev1.StorageClass) { inbox.storageChanged() })
 	return s

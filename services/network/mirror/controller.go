@@ -49,7 +49,7 @@ func New(c *client.Client, set *informer.Set, log *zap.Logger) *Controller {
 			r.queue.Enqueue(informer.KeyOf(informer.Newest(old, new)))
 		}
 	})
-	r.endpoints.OnChange(func(old, new *corev1.Endpoints) { r.queue.Enqueue(informer.KeyOf(informer.Newest(old, new))) })
+	r.endpoints.OnKey(r.queue.Enqueue)
 	r.slices.OnChange(func(old, new *discoveryv1.EndpointSlice) {
 		for _, s := range []*discoveryv1.EndpointSlice{old, new} {
 			if s != nil && s.Labels[discoveryv1.LabelManagedBy] == managedBy {

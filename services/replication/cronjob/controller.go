@@ -66,11 +66,8 @@ func (r *Controller) jobChanged(old, new *batchv1.Job) {
 	if old != nil && new != nil && (job.Finished(old) == nil) == (job.Finished(new) == nil) {
 		return
 	}
-	if new == nil {
-		new = old
-	}
-	if ref := metav1.GetControllerOfNoCopy(new); ref != nil && ref.Kind == "CronJob" {
-		r.queue.Enqueue(informer.Key{Namespace: new.Namespace, Name: ref.Name})
+	if key, ok := ownership.OwnerOf(informer.Newest(old, new), "CronJob"); ok {
+		r.queue.Enqueue(key)
 	}
 }
 

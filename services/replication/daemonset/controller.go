@@ -60,22 +60,10 @@ func New(c *client.Client, set *informer.Set, recorder *events.Recorder, log *za
 	r.queue = reconcile.New("daemonset-controller", workers, r.reconcile, log)
 	ownership.Track(r.pods)
 	ownership.Track(r.revisions)
-	r.sets.OnChange(func(old, new *appsv1.DaemonSet) {
-		if new == nil {
-			new = old
-		}
-		r.queue.Enqueue(informer.KeyOf(new))
-	})
+	r.sets.OnKey(r.queue.Enqueue)
 	r.pods.OnChange(r.podChanged)
 	r.nodes.OnChange(r.nodeChanged)
-	r.revisions.OnChange(func(old, new *appsv1.ControllerRevision) {
-		if new != nil {
-			return
-		}
-		if key, ok := ownership.OwnerOf(old, "DaemonSet"); ok {
-			r.queue.EnqueueSoon(key, gap)
-		}
-	})
+	ownership.OnLoss(r.revisions, "DaemonSet", func(owner informer.Key) { r.queue.EnqueueSoon(owner, gap) })
 	return r
 }
 
@@ -172,11 +160,7 @@ func (r *Controller) history(ctx context.Context, key informer.Key, ds *appsv1.D
 
 func (r *Controller) raiseCollisions(ctx context.Context, ds *appsv1.DaemonSet) error {
 	status := ds.DeepCopy().Status
-	count := int32(1)
-	if status.CollisionCount != nil {
-		count += *status.CollisionCount
-	}
-	status.CollisionCount = &count
+	status.CollisionCount = revision.OneMore(status.CollisionCount)
 	return r.writeStatus(ctx, ds, status)
 }
 

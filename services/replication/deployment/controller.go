@@ -22,6 +22,7 @@ import (
 	"karve.dev/karve/internal/reconcile"
 	"karve.dev/karve/services/replication/ownership"
 	"karve.dev/karve/services/replication/pods"
+	"karve.dev/karve/services/replication/revision"
 )
 
 const (
@@ -53,12 +54,7 @@ func New(c *client.Client, set *informer.Set, recorder *events.Recorder, log *za
 	r.queue = reconcile.New("deployment", workers, r.reconcile, log)
 	ownership.Track(r.sets)
 	ownership.Track(r.pods)
-	r.deployments.OnChange(func(old, new *appsv1.Deployment) {
-		if new == nil {
-			new = old
-		}
-		r.queue.Enqueue(informer.KeyOf(new))
-	})
+	r.deployments.OnKey(r.queue.Enqueue)
 	r.sets.OnChange(r.setChanged)
 	r.pods.OnChange(r.podChanged)
 	return r
@@ -226,11 +222,7 @@ func (r *Controller) collide(ctx context.Context, key informer.Key, d *appsv1.De
 		return errLater
 	}
 	next := d.DeepCopy()
-	count := int32(1)
-	if d.Status.CollisionCount != nil {
-		count += *d.Status.CollisionCount
-	}
-	next.Status.CollisionCount = &count
+	next.Status.CollisionCount = revision.OneMore(d.Status.CollisionCount)
 	if err := r.writeStatus(ctx, next); err != nil {
 		return err
 	}

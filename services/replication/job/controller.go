@@ -65,12 +65,7 @@ func New(c *client.Client, set *informer.Set, recorder *events.Recorder, log *za
 	r.queue = reconcile.New("job-controller", workers, r.reconcile, log)
 	ownership.Track(r.pods)
 	r.pods.AddIndex(trackedIndex, trackedBy)
-	r.jobs.OnChange(func(old, new *batchv1.Job) {
-		if new == nil {
-			new = old
-		}
-		r.queue.Enqueue(informer.KeyOf(new))
-	})
+	r.jobs.OnKey(r.queue.Enqueue)
 	r.pods.OnChange(r.podChanged)
 	return r
 }

@@ -18,6 +18,19 @@ func OwnerOf(obj client.Object, kind string) (key informer.Key, ok bool) {
 	return informer.Key{Namespace: obj.GetNamespace(), Name: ref.Name}, true
 }
 
+// OnLoss calls fn with the controller of each object that goes and whose controller is of a kind.
+func OnLoss[T client.Object](i *informer.Informer[T], kind string, fn func(owner informer.Key)) {
+	i.OnChange(func(old, new T) {
+		var none T
+		if client.Object(new) != client.Object(none) {
+			return
+		}
+		if key, ok := OwnerOf(old, kind); ok {
+			fn(key)
+		}
+	})
+}
+
 // Concerned returns whom of a kind a pod's change concerns: whose it was and is or, while it is nobody's, who may adopt it.
 // Old or new is nil for a pod that came or went.
 func Concerned[T client.Object](old, new *corev1.Pod, kind string, all *informer.Informer[T], selector func(T) *metav1.LabelSelector) []informer.Key {

@@ -56,13 +56,7 @@ func NewFor[T client.Object](kind Kind[T], c *client.Client, set *informer.Set, 
 	r.queue = reconcile.New(kind.Component, workers, r.reconcile, log)
 	ownership.Track(r.pods)
 	ownership.Track(r.sets)
-	r.sets.OnChange(func(old, new T) {
-		var none T
-		if client.Object(new) == client.Object(none) {
-			new = old
-		}
-		r.queue.Enqueue(informer.KeyOf(new))
-	})
+	r.sets.OnKey(r.queue.Enqueue)
 	r.pods.OnChange(r.podChanged)
 	return r
 }

@@ -78,6 +78,15 @@ func MakePlan(w Workload, existing []*appsv1.ControllerRevision, used map[string
 	return p, nil
 }
 
+// OneMore counts a collision: what a workload's status holds after ErrCollision.
+func OneMore(collisions *int32) *int32 {
+	n := int32(1)
+	if collisions != nil {
+		n += *collisions
+	}
+	return &n
+}
+
 // Sort returns the revisions, oldest first.
 func Sort(revisions []*appsv1.ControllerRevision) []*appsv1.ControllerRevision {
 	out := slices.Clone(revisions)

@@ -54,21 +54,9 @@ func New(c *client.Client, set *informer.Set, recorder *events.Recorder, log *za
 	r.queue = reconcile.New("statefulset-controller", workers, r.reconcile, log)
 	ownership.Track(r.pods)
 	ownership.Track(r.revisions)
-	r.sets.OnChange(func(old, new *appsv1.StatefulSet) {
-		if new == nil {
-			new = old
-		}
-		r.queue.Enqueue(informer.KeyOf(new))
-	})
+	r.sets.OnKey(r.queue.Enqueue)
 	r.pods.OnChange(r.podChanged)
-	r.revisions.OnChange(func(old, new *appsv1.ControllerRevision) {
-		if new != nil {
-			return
-		}
-		if key, ok := ownership.OwnerOf(old, "StatefulSet"); ok {
-			r.queue.EnqueueSoon(key, gap)
-		}
-	})
+	ownership.OnLoss(r.revisions, "StatefulSet", func(owner informer.Key) { r.queue.EnqueueSoon(owner, gap) })
 	return r
 }
 
@@ -115,7 +103,7 @@ func (r *Controller) reconcile(ctx context.Context, key informer.Key) (time.Dura
 	current, update, err := r.history(ctx, key, set, own)
 	if errors.Is(err, revision.ErrCollision) {
 		status := set.DeepCopy().Status
-		status.CollisionCount = oneMore(status.CollisionCount)
+		status.CollisionCount = revision.OneMore(status.CollisionCount)
 		return recheck, r.writeStatus(ctx, set, status)
 	}
 	if err != nil {
@@ -130,14 +118,6 @@ func (r *Controller) reconcile(ctx context.Context, key informer.Key) (time.Dura
 		err = statusErr
 	}
 	return p.after, err
-}
-
-func oneMore(count *int32) *int32 {
-	n := int32(1)
-	if count != nil {
-		n += *count
-	}
-	return &n
 }
 
 // claim returns the pods that belong to the set; only pods with a name of the set are adopted.
