@@ -93,10 +93,10 @@ func (s *Scheduler) takePod(key informer.Key, p podChange, now time.Time) framew
 	case pod.Spec.NodeName != "":
 		s.queue.Remove(key)
 		s.release(pod.UID)
-		s.snap.Place(snapshot.NewPod(pod), pod.Spec.NodeName)
 		change |= framework.PodPlaced
-		if pod.DeletionTimestamp != nil {
-			change |= framework.PodGone // spread constraints no longer count it
+		frees := s.snap.Place(snapshot.NewPod(pod), pod.Spec.NodeName)
+		if frees || pod.DeletionTimestamp != nil {
+			change |= framework.PodGone // there is more room, or spread constraints no longer count it
 		}
 	case s.mine(pod) && s.snap.Placed(pod.UID) == "":
 		s.enqueue(key, pod, now)

@@ -1,9 +1,8 @@
 package snapshot
 
 import (
-	"maps"
-
 	corev1 "k8s.io/api/core/v1"
+	helpers "k8s.io/component-helpers/resource"
 )
 
 // Resources is an amount of everything that a node has and pods ask for.
@@ -53,60 +52,24 @@ func FromList(list corev1.ResourceList) Resources {
 	return r
 }
 
-func (r *Resources) max(other *Resources) {
-	r.MilliCPU = max(r.MilliCPU, other.MilliCPU)
-	r.Memory = max(r.Memory, other.Memory)
-	r.Ephemeral = max(r.Ephemeral, other.Ephemeral)
-	for name, v := range other.Extended {
-		if r.Extended == nil {
-			r.Extended = map[corev1.ResourceName]int64{}
-		}
-		r.Extended[name] = max(r.Extended[name], v)
+// frees says whether less of something is asked for than before.
+func (r *Resources) frees(before *Resources) bool {
+	if r.MilliCPU < before.MilliCPU || r.Memory < before.Memory || r.Ephemeral < before.Ephemeral {
+		return true
 	}
+	for name, v := range before.Extended {
+		if r.Extended[name] < v {
+			return true
+		}
+	}
+	return false
 }
 
-func (r *Resources) clone() Resources {
-	out := *r
-	out.Extended = maps.Clone(r.Extended)
-	return out
-}
-
-// RequestsOf returns what a pod needs at its peak: its containers and sidecars together, or an init container together
-// with the sidecars started before it, whichever is more (KEP-753); pod-level requests (KEP-2837) take precedence.
+// RequestsOf returns what a pod takes at its peak: its containers and sidecars together, or an init container together with
+// the sidecars started before it, whichever is more (KEP-753); pod-level requests (KEP-2837) take precedence. While a resize
+// is under way that is the most of what it asks for, what its node has promised and what it has (KEP-1287).
 func RequestsOf(pod *corev1.Pod) Resources {
-	var running, sidecars, peak Resources
-	for i := range pod.Spec.Containers {
-		r := FromList(pod.Spec.Containers[i].Resources.Requests)
-		running.Add(&r, 1)
-	}
-	for i := range pod.Spec.InitContainers {
-		c := &pod.Spec.InitContainers[i]
-		r := FromList(c.Resources.Requests)
-		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			running.Add(&r, 1)
-			sidecars.Add(&r, 1)
-			peak.max(&sidecars)
-			continue
-		}
-		r.Add(&sidecars, 1)
-		peak.max(&r)
-	}
-	total := running.clone()
-	total.max(&peak)
-	if pod.Spec.Resources != nil {
-		override(&total, pod.Spec.Resources.Requests)
-	}
-	overhead := FromList(pod.Spec.Overhead)
-	total.Add(&overhead, 1)
+	total := FromList(helpers.PodRequests(pod, helpers.PodResourcesOptions{UseStatusResources: true, InPlacePodLevelResourcesVerticalScalingEnabled: true}))
 	total.Pods = 1
 	return total
-}
-
-func override(total *Resources, list corev1.ResourceList) {
-	if q, ok := list[corev1.ResourceCPU]; ok {
-		total.MilliCPU = q.MilliValue()
-	}
-	if q, ok := list[corev1.ResourceMemory]; ok {
-		total.Memory = q.Value()
-	}
 }

@@ -163,10 +163,11 @@ func hostPorts(obj *corev1.Pod) []HostPort {
 	return out
 }
 
-// Place puts a pod on a node, replacing what is known of the pod.
-func (s *Snapshot) Place(p *Pod, nodeName string) {
+// Place puts a pod on a node, replacing what is known of the pod. It says whether the pod takes less of something than before.
+func (s *Snapshot) Place(p *Pod, nodeName string) (frees bool) {
 	uid := p.Object.UID
-	if s.pods[uid] != nil {
+	if before := s.pods[uid]; before != nil {
+		frees = p.Requests.frees(&before.Requests)
 		s.Remove(uid)
 	}
 	n := s.node(nodeName)
@@ -180,6 +181,7 @@ func (s *Snapshot) Place(p *Pod, nodeName string) {
 		s.claimed[claimKey(p, name)]++
 	}
 	s.count(p, 1)
+	return frees
 }
 
 // Claimed says whether a placed pod uses a claim.
