@@ -11,6 +11,7 @@ import (
 
 	"karve.dev/karve/agents/node/machine"
 	"karve.dev/karve/agents/node/runtime"
+	nodevolume "karve.dev/karve/agents/node/volume"
 	"karve.dev/karve/internal/volume"
 )
 
@@ -44,6 +45,20 @@ func (a *Agent) describe() *corev1.Node {
 	node.Status.NodeInfo.ContainerRuntimeVersion = "docker://unknown"
 	node.Status.Conditions = a.conditions()
 	return node
+}
+
+// describeHandlers lists what RuntimeClasses may name, after the default, which has no name.
+func describeHandlers(names []string) []corev1.NodeRuntimeHandler {
+	if len(names) == 0 {
+		return nil
+	}
+	var out []corev1.NodeRuntimeHandler
+	for _, name := range append([]string{""}, names...) {
+		out = append(out, corev1.NodeRuntimeHandler{Name: name, Features: &corev1.NodeRuntimeHandlerFeatures{
+			RecursiveReadOnlyMounts: new(nodevolume.RecursiveReadOnlyPossible()), UserNamespaces: new(false),
+		}})
+	}
+	return out
 }
 
 // describeImages lists the largest images.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
 
 	"karve.dev/karve/agents/node/runtime"
 )
@@ -87,12 +88,27 @@ func (a *Agent) resync(ctx context.Context) error {
 		if err := a.network.SweepPorts(); err != nil {
 			a.log.Warn("remove host ports of pods that are gone", zap.Error(err))
 		}
+		a.learnEngine(ctx)
 		a.setEngine(nil)
 		a.imagesChanged()
 		if !pause(ctx, resyncEvery) {
 			return nil
 		}
 	}
+}
+
+// learnEngine tells what the engine is, as far as it answers.
+func (a *Agent) learnEngine(ctx context.Context) {
+	info, err := a.cfg.Runtime.Info(ctx)
+	if err != nil {
+		return
+	}
+	a.learnRoot(info)
+	handlers := describeHandlers(info.Handlers)
+	a.node.Change(func(st *corev1.NodeStatus) {
+		st.NodeInfo.ContainerRuntimeVersion = info.Name + "://" + info.Version
+		st.RuntimeHandlers = handlers
+	})
 }
 
 func (a *Agent) handle(ev runtime.Event) {

@@ -21,15 +21,17 @@ type engine struct {
 	dir  string
 	host string
 	cmd  *exec.Cmd
+	// flags are what it gets beside its own.
+	flags []string
 }
 
-func newEngine(t testing.TB) *engine {
+func newEngine(t testing.TB, flags ...string) *engine {
 	if _, err := exec.LookPath("dockerd"); err != nil || os.Getuid() != 0 || testing.Short() {
 		t.Skip("needs root and dockerd")
 	}
 	dir, err := os.MkdirTemp("", "engine") // short: socket paths have a bound
 	require.NoError(t, err)
-	e := &engine{t: t, dir: dir, host: "unix://" + filepath.Join(dir, "d.sock")}
+	e := &engine{t: t, dir: dir, host: "unix://" + filepath.Join(dir, "d.sock"), flags: flags}
 	t.Cleanup(func() {
 		e.kill(os.Interrupt)
 		for _, pid := range append(e.processes(), e.helpers()...) {
@@ -45,9 +47,9 @@ func newEngine(t testing.TB) *engine {
 }
 
 func (e *engine) start() {
-	e.cmd = exec.Command("dockerd", "--data-root", filepath.Join(e.dir, "data"), "--exec-root", filepath.Join(e.dir, "exec"),
+	e.cmd = exec.Command("dockerd", append(e.flags, "--data-root", filepath.Join(e.dir, "data"), "--exec-root", filepath.Join(e.dir, "exec"),
 		"--pidfile", filepath.Join(e.dir, "pid"), "-H", e.host, "--iptables=false", "--bridge=none",
-		"--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", e.group())
+		"--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", e.group())...)
 	// In a network of its own: an engine without a bridge removes docker0, which is the machine's engine's.
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	require.NoError(e.t, e.cmd.Start())

@@ -55,12 +55,7 @@ func (a *Agent) keepNode(ctx context.Context) error {
 		a.log.Info("containers get no lower oom_score_adj: this machine allows none without CAP_SYS_RESOURCE", zap.Int("least", lowest))
 	}
 	short, cancel := context.WithTimeout(ctx, time.Second)
-	if info, err := a.cfg.Runtime.Info(short); err == nil {
-		a.learnRoot(info)
-		a.node.Change(func(st *corev1.NodeStatus) {
-			st.NodeInfo.ContainerRuntimeVersion = info.Name + "://" + info.Version
-		})
-	}
+	a.learnEngine(short) // before the node is registered, if it can be
 	cancel()
 	return a.node.Run(ctx)
 }

@@ -24,6 +24,7 @@ const (
 	LabelSignal    = "karve.dev/stop-signal"
 	LabelPolicy    = "karve.dev/termination-message-policy"
 	LabelAmounts   = "karve.dev/resources"
+	LabelHandler   = "karve.dev/runtime-handler"
 )
 
 // SandboxName stands where a container's name would, for sandboxes. No container can have it: it is upper case.
@@ -41,6 +42,8 @@ type Meta struct {
 	Attempt int
 	// Address is the pod's address; only a sandbox has one, and none on the host's network.
 	Address string
+	// Handler is which of the engine's runtimes runs the container; empty for its default. It is the sandbox's.
+	Handler string
 	// Sandbox is the ID of the sandbox that a container joined.
 	Sandbox string
 	// Grace is how long the container may take to end; needed when its pod is no longer known.
@@ -76,7 +79,7 @@ func (m Meta) Labels() map[string]string {
 	for key, value := range map[string]string{
 		LabelAddress: m.Address, LabelSandbox: m.Sandbox, LabelHash: m.Hash, LabelPolicy: m.MessagePolicy, LabelSignal: m.StopSignal,
 		LabelGrace: seconds(m.Grace), LabelNextDelay: seconds(m.NextDelay), LabelTTY: yes(m.TTY),
-		LabelAmounts: m.Amounts,
+		LabelAmounts: m.Amounts, LabelHandler: m.Handler,
 	} {
 		if value != "" {
 			labels[key] = value
@@ -113,7 +116,7 @@ func ParseMeta(labels map[string]string) (m Meta, ok bool) {
 		Owner:     Owner{Cluster: labels[LabelCluster], Node: labels[LabelNode]},
 		Namespace: labels[LabelNamespace], Pod: labels[LabelPod], UID: labels[LabelUID],
 		Container: labels[LabelContainer], Attempt: attempt,
-		Address: labels[LabelAddress], Sandbox: labels[LabelSandbox], Hash: labels[LabelHash], Amounts: labels[LabelAmounts],
+		Address: labels[LabelAddress], Handler: labels[LabelHandler], Sandbox: labels[LabelSandbox], Hash: labels[LabelHash], Amounts: labels[LabelAmounts],
 		Grace: duration(LabelGrace), NextDelay: duration(LabelNextDelay),
 		TTY: labels[LabelTTY] == "true", MessagePolicy: labels[LabelPolicy], StopSignal: labels[LabelSignal],
 	}, true

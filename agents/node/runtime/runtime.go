@@ -113,6 +113,8 @@ type Info struct {
 	Root string
 	// CgroupVersion is 1 or 2.
 	CgroupVersion int
+	// Handlers are the names of the runtimes that it can run containers with, sorted.
+	Handlers []string
 }
 
 // State is where a container is in its life.

@@ -4,13 +4,14 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	runtimev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
 )
 
 // Objects are what the control plane has assigned to the node: its pods, the ConfigMaps, Secrets and claims with their
-// volumes that they use, the Services that they are told of, and the volumes that the node keeps.
+// volumes and the RuntimeClasses that they use, the Services that they are told of, and the volumes that the node keeps.
 // Reading is safe for concurrent use; what is returned must not be changed.
 type Objects struct {
 	mu         sync.RWMutex
@@ -20,6 +21,7 @@ type Objects struct {
 	services   map[types.NamespacedName]*corev1.Service
 	claims     map[types.NamespacedName]*corev1.PersistentVolumeClaim
 	volumes    map[types.NamespacedName]*corev1.PersistentVolume
+	classes    map[types.NamespacedName]*runtimev1.RuntimeClass
 
 	// seen holds what a snapshot has named so far; nil outside of one.
 	seen map[string]bool
@@ -34,6 +36,7 @@ func NewObjects() *Objects {
 		services:   map[types.NamespacedName]*corev1.Service{},
 		claims:     map[types.NamespacedName]*corev1.PersistentVolumeClaim{},
 		volumes:    map[types.NamespacedName]*corev1.PersistentVolume{},
+		classes:    map[types.NamespacedName]*runtimev1.RuntimeClass{},
 	}
 }
 
@@ -114,6 +117,7 @@ var kinds = map[string]struct {
 
 	"PersistentVolumeClaim": {(*Objects).setClaim, (*Objects).removeClaim},
 	"PersistentVolume":      {(*Objects).setVolume, (*Objects).removeVolume},
+	"RuntimeClass":          {(*Objects).setClass, (*Objects).removeClass},
 }
 
 func (o *Objects) setPod(name types.NamespacedName, data []byte, handler Handler) error {
@@ -207,6 +211,7 @@ func (o *Objects) complete(handler Handler) {
 	forgetUnseen(seen, "Service", o.services)
 	forgetUnseen(seen, "PersistentVolumeClaim", o.claims)
 	forgetUnseen(seen, "PersistentVolume", o.volumes)
+	forgetUnseen(seen, "RuntimeClass", o.classes)
 	o.mu.Unlock()
 	handler.Synced(func(uid types.UID) bool { return known[uid] })
 }

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	runtimev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"karve.dev/karve/agents/node/image"
@@ -44,6 +45,8 @@ type Objects interface {
 	volume.Objects
 	// Services returns those of a namespace that containers are told of.
 	Services(namespace string) []*corev1.Service
+	// RuntimeClass returns one that a pod names, or nil.
+	RuntimeClass(name string) *runtimev1.RuntimeClass
 }
 
 // Recorder records events about objects and about parts of them. It never blocks.

@@ -98,6 +98,11 @@ func (w *worker) makeSandbox(ctx context.Context, pod *corev1.Pod, attempt int, 
 		}
 	}
 	spec := w.sandboxSpec(pod, attempt, addr)
+	handler, err := w.handler(pod)
+	if err != nil {
+		return err
+	}
+	spec.Handler = handler
 	release, err := w.pool.slot(ctx)
 	if err != nil {
 		return err
@@ -134,6 +139,29 @@ func (w *worker) makeSandbox(ctx context.Context, pod *corev1.Pod, attempt int, 
 	w.mu.Unlock()
 	w.kick()
 	return nil
+}
+
+// handler is which of the engine's runtimes the pod's RuntimeClass asks for.
+func (w *worker) handler(pod *corev1.Pod) (string, error) {
+	name := pod.Spec.RuntimeClassName
+	if name == nil || *name == "" {
+		return "", nil
+	}
+	class := w.pool.cfg.Objects.RuntimeClass(*name)
+	if class == nil {
+		return "", fmt.Errorf("runtimeclass.node.k8s.io %q not found", *name)
+	}
+	return class.Handler, nil
+}
+
+// sandboxHandler is what the pod's sandbox runs with, and its containers too.
+func (w *worker) sandboxHandler() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s := w.obs.Sandbox(); s != nil {
+		return s.Handler
+	}
+	return ""
 }
 
 // chooseAddress keeps the pod's address when it had one: a new sandbox then changes nothing for its clients.

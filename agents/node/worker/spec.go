@@ -32,6 +32,7 @@ func (s *starting) spec(ctx context.Context, img runtime.Image, sandbox string) 
 		SharePID: s.pod.Spec.ShareProcessNamespace != nil && *s.pod.Spec.ShareProcessNamespace,
 	}
 	spec.PIDOf = s.target()
+	spec.Handler = s.sandboxHandler()
 	spec.Sandbox, spec.NextDelay, spec.Hash, spec.TTY = sandbox, s.NextDelay, podstate.Hash(s.c), s.c.TTY
 	spec.Amounts = podstate.Amounts(s.c)
 	spec.MessagePolicy = string(s.c.TerminationMessagePolicy)

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	runtimev1 "k8s.io/api/node/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -35,10 +36,11 @@ var (
 	kindVolume    = corev1.SchemeGroupVersion.WithKind("PersistentVolume")
 	kindService   = corev1.SchemeGroupVersion.WithKind("Service")
 	kindSlice     = discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice")
+	kindClass     = runtimev1.SchemeGroupVersion.WithKind("RuntimeClass")
 )
 
 // watched are the kinds whose changes the hub follows.
-var watched = []schema.GroupVersionKind{kindPod, kindNode, kindConfigMap, kindSecret, kindClaim, kindVolume, kindService, kindSlice}
+var watched = []schema.GroupVersionKind{kindPod, kindNode, kindConfigMap, kindSecret, kindClaim, kindVolume, kindService, kindSlice, kindClass}
 
 // Objects is what the service needs of the resource server; *server.Server is one.
 type Objects interface {

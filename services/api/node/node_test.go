@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	runtimev1 "k8s.io/api/node/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -114,13 +115,19 @@ func TestNodeGetsItsPodsAndJustWhatTheyUse(t *testing.T) {
 	require.NoError(t, cl.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}))
 	require.NoError(t, cl.Create(ctx, configMap("used")))
 	require.NoError(t, cl.Create(ctx, configMap("unused")))
-	require.NoError(t, cl.Create(ctx, podOn("mine", "n1", "used")))
+	require.NoError(t, cl.Create(ctx, &runtimev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: "named"}, Handler: "runc"}))
+	require.NoError(t, cl.Create(ctx, &runtimev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: "unnamed"}, Handler: "runc"}))
+	mine := podOn("mine", "n1", "used")
+	mine.Spec.RuntimeClassName = new("named")
+	require.NoError(t, cl.Create(ctx, mine))
 	require.NoError(t, cl.Create(ctx, podOn("theirs", "n2", "unused")))
 
 	m := open(t, c, "n1", nodev1.Scope_SCOPE_PODS)
 	require.Contains(t, m.objects, "Pod default/mine")
 	require.Contains(t, m.objects, "Node /n1")
 	require.Contains(t, m.objects, "ConfigMap default/used")
+	require.Contains(t, m.objects, "RuntimeClass /named")
+	require.NotContains(t, m.objects, "RuntimeClass /unnamed")
 	require.NotContains(t, m.objects, "Pod default/theirs")
 	require.NotContains(t, m.objects, "ConfigMap default/unused")
 

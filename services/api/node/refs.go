@@ -22,11 +22,15 @@ func (s *refSet) add(r ref) {
 func (s *refSet) configMap(name string) { s.add(ref{kindConfigMap, s.namespace, name}) }
 func (s *refSet) secret(name string)    { s.add(ref{kindSecret, s.namespace, name}) }
 func (s *refSet) claim(name string)     { s.add(ref{kindClaim, s.namespace, name}) }
+func (s *refSet) class(name string)     { s.add(ref{kindClass, "", name}) }
 
-// dependents returns the objects without which a node cannot run a pod: the ConfigMaps, Secrets and claims that its
-// spec names.
+// dependents returns the objects without which a node cannot run a pod: the ConfigMaps, Secrets, claims and
+// RuntimeClass that its spec names.
 func dependents(pod *corev1.Pod) []ref {
 	s := &refSet{namespace: pod.Namespace, seen: map[ref]bool{}}
+	if name := pod.Spec.RuntimeClassName; name != nil {
+		s.class(*name)
+	}
 	for _, p := range pod.Spec.ImagePullSecrets {
 		s.secret(p.Name)
 	}

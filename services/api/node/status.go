@@ -1,8 +1,6 @@
 package node
 
 import (
-	"slices"
-
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -21,17 +19,23 @@ func mergeStatus(pod *corev1.Pod, reported *corev1.PodStatus) corev1.PodStatus {
 	if out.QOSClass == "" {
 		out.QOSClass = stored.QOSClass
 	}
-	theirs := map[corev1.PodConditionType]bool{corev1.PodScheduled: true}
+	theirs := map[corev1.PodConditionType]bool{}
 	for _, gate := range pod.Spec.ReadinessGates {
 		theirs[gate.ConditionType] = true
 	}
 	said := map[corev1.PodConditionType]bool{}
-	out.Conditions = slices.DeleteFunc(slices.Clone(reported.Conditions), func(c corev1.PodCondition) bool {
+	for _, c := range reported.Conditions {
 		said[c.Type] = true
-		return theirs[c.Type]
-	})
+	}
+	// In the order in which a kubelet has them: what others say comes first, what the node says last.
+	out.Conditions = nil
 	for _, c := range stored.Conditions {
 		if theirs[c.Type] || !nodeConditions[c.Type] && !said[c.Type] {
+			out.Conditions = append(out.Conditions, c)
+		}
+	}
+	for _, c := range reported.Conditions {
+		if !theirs[c.Type] {
 			out.Conditions = append(out.Conditions, c)
 		}
 	}

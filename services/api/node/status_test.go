@@ -25,11 +25,11 @@ func TestReportedStatusLeavesWhatTheControlPlaneOwns(t *testing.T) {
 	}
 	got := mergeStatus(pod, &corev1.PodStatus{
 		Phase: corev1.PodRunning, PodIP: "10.0.0.1",
-		Conditions: conditions("PodScheduled", "False", "example.com/gate", "False", "Ready", "True"),
+		Conditions: conditions("example.com/gate", "False", "Ready", "True", "PodScheduled", "True"),
 	})
 	require.Equal(t, corev1.PodStatus{
 		Phase: corev1.PodRunning, PodIP: "10.0.0.1", NominatedNodeName: "n", QOSClass: corev1.PodQOSBurstable,
 		// ContainersReady is the node's, and it no longer says so.
-		Conditions: conditions("Ready", "True", "PodScheduled", "True", "example.com/gate", "True", "DisruptionTarget", "True"),
+		Conditions: conditions("example.com/gate", "True", "DisruptionTarget", "True", "Ready", "True", "PodScheduled", "True"),
 	}, got)
 }

@@ -17,6 +17,7 @@ func (r *Runtime) sandboxConfig(spec runtime.SandboxSpec) (*container.Config, *c
 	host := &container.HostConfig{
 		IpcMode:     container.IPCModeShareable,
 		LogConfig:   container.LogConfig{Type: "none"},
+		Runtime:     spec.Handler,
 		SecurityOpt: []string{"no-new-privileges"},
 		OomScoreAdj: spec.OOMScoreAdj,
 		Sysctls:     spec.Sysctls,
@@ -49,6 +50,7 @@ func (r *Runtime) containerConfig(spec runtime.ContainerSpec) (*container.Config
 		LogConfig:      container.LogConfig{Type: "json-file", Config: r.logConfig},
 		GroupAdd:       spec.Groups,
 		Privileged:     spec.Privileged,
+		Runtime:        spec.Handler,
 		ReadonlyRootfs: spec.ReadOnlyRootFS,
 		CapAdd:         spec.CapAdd,
 		CapDrop:        spec.CapDrop,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,6 +54,11 @@ func (r *Runtime) create(ctx context.Context, meta runtime.Meta, config *contain
 			return "", removeErr
 		}
 		res, err = r.cli.ContainerCreate(ctx, opts)
+	}
+	if err != nil && meta.Handler != "" {
+		if info, infoErr := r.Info(ctx); infoErr == nil && !slices.Contains(info.Handlers, meta.Handler) {
+			return "", fmt.Errorf("no runtime for %q is configured: the engine has %s", meta.Handler, strings.Join(info.Handlers, ", "))
+		}
 	}
 	return res.ID, wrap("create container "+name, err)
 }

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	goruntime "runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -95,6 +97,7 @@ func (r *Runtime) Info(ctx context.Context) (runtime.Info, error) {
 	return runtime.Info{
 		Name: "docker", Version: version, OSImage: res.Info.OperatingSystem, Kernel: res.Info.KernelVersion,
 		Root: res.Info.DockerRootDir, CgroupVersion: cgroups,
+		Handlers: slices.Sorted(maps.Keys(res.Info.Runtimes)),
 	}, nil
 }
 

@@ -215,6 +215,9 @@ func (s *suite) owners(t *testing.T) {
 func (s *suite) labels(t *testing.T) {
 	spec := s.container("labels", s.sandbox(t, "labels"))
 	spec.Attempt, spec.Grace, spec.NextDelay, spec.Hash, spec.StopSignal = 3, time.Minute, 20*time.Second, "abc", "SIGUSR1"
+	if info, err := s.rt.Info(t.Context()); err == nil && len(info.Handlers) > 0 {
+		spec.Handler = info.Handlers[len(info.Handlers)-1]
+	}
 	id, err := s.rt.CreateContainer(t.Context(), spec)
 	require.NoError(t, err)
 	c, err := s.rt.Inspect(t.Context(), id)

@@ -27,7 +27,7 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // AssignmentService sends a node what it should run and balance: its pods together with just the ConfigMaps,
-// Secrets, service-account tokens and claims that they use, and, for the proxy, Services and EndpointSlices.
+// Secrets, claims and RuntimeClasses that they use, and, for the proxy, Services and EndpointSlices.
 // A node reads nothing else. The caller must be the node itself (system:node:<name>).
 type AssignmentServiceClient interface {
 	// Stream sends a snapshot, then deltas. The node answers with acknowledgements on the same stream.
@@ -60,7 +60,7 @@ type AssignmentService_StreamClient = grpc.BidiStreamingClient[StreamRequest, St
 // for forward compatibility.
 //
 // AssignmentService sends a node what it should run and balance: its pods together with just the ConfigMaps,
-// Secrets, service-account tokens and claims that they use, and, for the proxy, Services and EndpointSlices.
+// Secrets, claims and RuntimeClasses that they use, and, for the proxy, Services and EndpointSlices.
 // A node reads nothing else. The caller must be the node itself (system:node:<name>).
 type AssignmentServiceServer interface {
 	// Stream sends a snapshot, then deltas. The node answers with acknowledgements on the same stream.
