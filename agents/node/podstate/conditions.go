@@ -92,36 +92,63 @@ func (s *describer) conditions(st *corev1.PodStatus) []corev1.PodCondition {
 	if podReady.status {
 		podReady = s.gates()
 	}
-	initialized := condition{status: true}
-	if !s.initDone && !(done && st.Phase == corev1.PodSucceeded) {
-		initialized = condition{false, "ContainersNotInitialized", names("containers with incomplete status", s.incomplete())}
-	} else if done && st.Phase == corev1.PodSucceeded {
-		initialized.reason = "PodCompleted"
-	}
-	sandbox := s.obs.Sandbox()
-	wired := sandbox != nil && sandbox.State == runtime.Running && (s.obs.Wired || s.pod.Spec.HostNetwork)
-	out := []corev1.PodCondition{
-		s.condition(corev1.PodReadyToStartContainers, condition{status: wired && !done}),
-		s.condition(corev1.PodInitialized, initialized),
-		s.condition(corev1.PodReady, podReady),
-		s.condition(corev1.ContainersReady, ready),
-	}
-	out = append(out, s.resizing()...)
-	if c := s.disruption(); c != nil {
-		out = append(out, *c)
-	}
+	// In the order in which a kubelet has them.
+	var out []corev1.PodCondition
 	for _, c := range s.pod.Status.Conditions {
 		if !slices.Contains(Owned, c.Type) && !(s.obs.Ending != nil && c.Type == corev1.DisruptionTarget) {
 			out = append(out, c)
 		}
 	}
+	out = append(out, s.resizing()...)
+	if c := s.disruption(); c != nil {
+		out = append(out, *c)
+	}
+	out = append(out,
+		s.condition(corev1.PodReadyToStartContainers, s.sandboxReady(done)),
+		s.condition(corev1.PodInitialized, s.initializedCondition(st)),
+		s.condition(corev1.PodReady, podReady),
+		s.condition(corev1.ContainersReady, ready),
+		s.condition(corev1.PodScheduled, condition{status: true}),
+	)
+	if restartsTogether(s.pod) {
+		out = append(out, s.condition(corev1.AllContainersRestarting, s.restartingAll(st)))
+	}
 	return out
+}
+
+func (s *describer) sandboxReady(done bool) condition {
+	const notReady = "PodSandboxNotReady"
+	switch sandbox := s.obs.Sandbox(); {
+	case done:
+		return condition{false, notReady, "pod sandbox is not ready"}
+	case sandbox == nil:
+		return condition{false, notReady, "no pod sandbox exists"}
+	case sandbox.State != runtime.Running || !s.obs.Wired && !s.pod.Spec.HostNetwork:
+		return condition{false, notReady, "pod sandbox is not ready"}
+	}
+	return condition{status: true}
+}
+
+// initializedCondition: a pod that has been initialized stays so, also while its sidecars restart and when they have ended.
+func (s *describer) initializedCondition(st *corev1.PodStatus) condition {
+	if st.Phase == corev1.PodSucceeded {
+		return condition{status: true, reason: "PodCompleted"}
+	}
+	for i := range st.ContainerStatuses {
+		if state := &st.ContainerStatuses[i].State; state.Running != nil || state.Terminated != nil {
+			return condition{status: true}
+		}
+	}
+	if s.initDone {
+		return condition{status: true}
+	}
+	return condition{false, "ContainersNotInitialized", names("containers with incomplete status", s.incomplete())}
 }
 
 // Owned are the conditions that the node agent sets.
 var Owned = []corev1.PodConditionType{
 	corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady,
-	corev1.PodResizePending, corev1.PodResizeInProgress,
+	corev1.PodResizePending, corev1.PodResizeInProgress, corev1.PodScheduled, corev1.AllContainersRestarting,
 }
 
 type condition struct {
@@ -180,11 +207,12 @@ func (s *describer) incomplete() []string {
 func (s *describer) gates() condition {
 	var missing []string
 	for _, gate := range s.pod.Spec.ReadinessGates {
-		met := slices.ContainsFunc(s.pod.Status.Conditions, func(c corev1.PodCondition) bool {
-			return c.Type == gate.ConditionType && c.Status == corev1.ConditionTrue
-		})
-		if !met {
-			missing = append(missing, fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist or is not True.", gate.ConditionType))
+		i := slices.IndexFunc(s.pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == gate.ConditionType })
+		switch {
+		case i < 0:
+			missing = append(missing, fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist.", gate.ConditionType))
+		case s.pod.Status.Conditions[i].Status != corev1.ConditionTrue:
+			missing = append(missing, fmt.Sprintf("the status of pod readiness gate %q is not \"True\", but %v", gate.ConditionType, s.pod.Status.Conditions[i].Status))
 		}
 	}
 	if len(missing) > 0 {

@@ -60,6 +60,9 @@ func (p *planner) run() {
 		return
 	}
 	p.tidy()
+	if p.restartAll() {
+		return
+	}
 	for i := range p.pod.Spec.EphemeralContainers {
 		c := (*corev1.Container)(&p.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
 		if p.obs.Latest(c.Name) == nil {
@@ -187,9 +190,19 @@ func (p *planner) keep(c *corev1.Container, init bool) {
 		wait := delay(latest)
 		if at := latest.FinishedAt.Add(wait); p.now.Before(at) {
 			p.wake(at)
+			p.wakeForFault(latest)
 			return
 		}
 		p.start(c, latest.Attempt+1, following(wait))
+	}
+}
+
+// wakeForFault makes that what is shown of a container that could not be started is up to date.
+func (p *planner) wakeForFault(latest *runtime.Container) {
+	if reason, _ := p.obs.fault(latest); reason != "" {
+		if at := latest.FinishedAt.Add(showFault); p.now.Before(at) {
+			p.wake(at)
+		}
 	}
 }
 

@@ -92,6 +92,8 @@ type Observed struct {
 	Health  map[string]Health
 	// Users are what containers' first processes were started as, by container ID.
 	Users map[string]corev1.LinuxContainerUser
+	// HookErrors say why postStart hooks failed, by container ID: such a container is killed.
+	HookErrors map[string]string
 	// Amounts are what running containers were resized to, by container ID.
 	Amounts map[string]string
 	// Held is set while the node has no room for what the pod was resized to.
@@ -153,9 +155,10 @@ func (o *Observed) started(c *corev1.Container) bool {
 	return h.ID == latest.ID && h.Started
 }
 
-// ready tells whether a container may get traffic.
-func (o *Observed) ready(c *corev1.Container) bool {
-	if !o.started(c) || o.Busy[c.Name].Verb == Stop {
+// ready tells whether a container may get traffic. One that ends with its pod counts as ready as long as it is: those who
+// send to it know that the pod terminates.
+func (o *Observed) ready(pod *corev1.Pod, c *corev1.Container) bool {
+	if !o.started(c) || o.Busy[c.Name].Verb == Stop && pod.DeletionTimestamp == nil {
 		return false
 	}
 	if c.ReadinessProbe == nil {

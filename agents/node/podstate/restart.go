@@ -51,9 +51,13 @@ func restarts(pod *corev1.Pod, c *corev1.Container, init bool, code int32) bool 
 		policy = corev1.RestartPolicy(*c.RestartPolicy)
 	}
 	switch {
+	case init && !isSidecar(c) && code == 0:
+		return false // it has done its work
+	case ruleFor(c, code) != nil:
+		return true
 	case policy == corev1.RestartPolicyNever:
 		return false
-	case policy == corev1.RestartPolicyOnFailure, init && !isSidecar(c):
+	case policy == corev1.RestartPolicyOnFailure:
 		return code != 0
 	}
 	return true

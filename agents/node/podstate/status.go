@@ -12,10 +12,15 @@ import (
 
 // Reasons that waiting containers show, besides those of a Trouble.
 const (
-	containerCreating = "ContainerCreating"
-	podInitializing   = "PodInitializing"
-	crashLoopBackOff  = "CrashLoopBackOff"
+	containerCreating  = "ContainerCreating"
+	podInitializing    = "PodInitializing"
+	crashLoopBackOff   = "CrashLoopBackOff"
+	runContainerError  = "RunContainerError"
+	postStartHookError = "PostStartHookError"
 )
+
+// showFault is how long why a container could not be started is shown, before CrashLoopBackOff.
+const showFault = 10 * time.Second
 
 // Status is how a pod looks from outside. Times that have not changed are taken over from the previous status.
 func Status(pod *corev1.Pod, obs *Observed, now time.Time) corev1.PodStatus {
@@ -157,7 +162,7 @@ func (s *describer) container(c *corev1.Container, previous *corev1.ContainerSta
 	st.Started = &started
 	if latest.State == runtime.Running {
 		st.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(latest.StartedAt)}
-		st.Ready = s.obs.ready(c)
+		st.Ready = s.obs.ready(s.pod, c)
 		return st
 	}
 	st.State = terminated(latest)
@@ -185,7 +190,7 @@ func (s *describer) absent(c *corev1.Container, previous *corev1.ContainerStatus
 		return
 	}
 	waiting := &corev1.ContainerStateWaiting{Reason: containerCreating}
-	if len(s.pod.Spec.InitContainers) > 0 && !s.initDone {
+	if len(s.pod.Spec.InitContainers) > 0 {
 		waiting.Reason = podInitializing
 	}
 	if t, ok := s.obs.Trouble[c.Name]; ok {
@@ -202,6 +207,8 @@ func (s *describer) waitingToRestart(c *corev1.Container, latest *runtime.Contai
 	waiting := &corev1.ContainerStateWaiting{}
 	if t, ok := s.obs.Trouble[c.Name]; ok {
 		waiting.Reason, waiting.Message = t.Reason, t.Message
+	} else if reason, message := s.obs.fault(latest); reason != "" && s.now.Before(latest.FinishedAt.Add(showFault)) {
+		waiting.Reason, waiting.Message = reason, message
 	} else if wait := delay(latest); s.now.Before(latest.FinishedAt.Add(wait)) {
 		waiting.Reason = crashLoopBackOff
 		waiting.Message = fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)", wait, c.Name, s.pod.Name, s.pod.Namespace, s.pod.UID)
@@ -210,6 +217,17 @@ func (s *describer) waitingToRestart(c *corev1.Container, latest *runtime.Contai
 	}
 	st.LastTerminationState = st.State
 	st.State = corev1.ContainerState{Waiting: waiting}
+}
+
+// fault is why a container that has ended could not be started, if that is so.
+func (o *Observed) fault(c *runtime.Container) (reason, message string) {
+	switch hook, failed := o.HookErrors[c.ID]; {
+	case c.Error != "" && c.StartedAt.IsZero():
+		return runContainerError, c.Error
+	case failed:
+		return postStartHookError, hook
+	}
+	return "", ""
 }
 
 func terminated(c *runtime.Container) corev1.ContainerState {

@@ -79,6 +79,7 @@ func (w *worker) beginRemove(ctx context.Context, a podstate.Action) {
 func (w *worker) drop(id string) {
 	delete(w.obs.Users, id)
 	delete(w.obs.Amounts, id)
+	delete(w.obs.HookErrors, id)
 	is := func(c runtime.Container) bool { return c.ID == id }
 	w.obs.Sandboxes = slices.DeleteFunc(w.obs.Sandboxes, is)
 	for name := range w.obs.Containers {
@@ -116,7 +117,7 @@ func (w *worker) keepVolumesFresh(ctx context.Context, now time.Time) {
 	w.stale = false
 	w.launch(ctx, key, podstate.Op{}, func(ctx context.Context) {
 		if err := w.prepareVolumes(ctx, true); err != nil {
-			w.event("", "Warning", "FailedMount", "%v", err)
+			w.sayFailedMount(w.pool.explain(err))
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -71,8 +72,12 @@ func (s *starting) emit(eventType, reason, format string, args ...any) {
 	s.event(s.c.Name, eventType, reason, format, args...)
 }
 
-// run makes and starts the container. Image, volumes and the container itself are prepared while the sandbox starts.
+// run makes and starts the container. Volumes, image and the container itself are prepared while the sandbox starts. As on
+// a kubelet, an image is not asked for before the volumes are there.
 func (s *starting) run(ctx context.Context) error {
+	if err := s.mount(ctx); err != nil {
+		return err
+	}
 	img, err := s.image(ctx)
 	if err != nil {
 		return err
@@ -81,19 +86,9 @@ func (s *starting) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errSandbox, err)
 	}
-	if err := s.prepareVolumes(ctx, false); err != nil {
-		var failure *image.Failure
-		switch {
-		case ctx.Err() != nil:
-			return err
-		case errors.As(err, &failure):
-			return &startFailure{failure.Reason, failure, pullDelay}
-		}
-		s.event("", corev1.EventTypeWarning, "FailedMount", "%v", err)
-		return &startFailure{volumesMissing, err, retryDelay}
-	}
 	spec, err := s.spec(ctx, img, sandbox)
 	if err != nil {
+		err = s.pool.explain(err)
 		s.emit(corev1.EventTypeWarning, "Failed", "Error: %v", err)
 		return &startFailure{configError, err, retryDelay}
 	}
@@ -104,7 +99,39 @@ func (s *starting) run(ctx context.Context) error {
 	if _, err := s.sandbox.wait(ctx, true); err != nil {
 		return fmt.Errorf("%w: %w", errSandbox, err)
 	}
-	return s.launchContainer(ctx, id, &spec.Meta)
+	return s.launchContainer(ctx, id, &spec.Meta, img)
+}
+
+// mount makes the pod's volumes.
+func (s *starting) mount(ctx context.Context) error {
+	err := s.prepareVolumes(ctx, false)
+	var failure *image.Failure
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return err
+	case errors.As(err, &failure):
+		return &startFailure{failure.Reason, failure, pullDelay}
+	}
+	err = s.pool.explain(err)
+	s.sayFailedMount(err)
+	return &startFailure{volumesMissing, err, retryDelay}
+}
+
+// sayFailedMount tells why volumes could not be made. The pod's containers find out one after the other: it is said once.
+func (w *worker) sayFailedMount(err error) {
+	w.mu.Lock()
+	text, now := err.Error(), time.Now()
+	said := w.mountSaid == text && now.Before(w.mountSaidAt.Add(retryDelay(0)))
+	if !said {
+		w.mountSaid, w.mountSaidAt = text, now
+	}
+	w.mu.Unlock()
+	if said {
+		return
+	}
+	for line := range strings.Lines(text) { // one for each volume
+		w.event("", corev1.EventTypeWarning, "FailedMount", "%s", strings.TrimSpace(line))
+	}
 }
 
 func (s *starting) image(ctx context.Context) (runtime.Image, error) {
@@ -137,7 +164,7 @@ func (s *starting) create(ctx context.Context, spec runtime.ContainerSpec) (stri
 	return id, nil
 }
 
-func (s *starting) launchContainer(ctx context.Context, id string, meta *runtime.Meta) error {
+func (s *starting) launchContainer(ctx context.Context, id string, meta *runtime.Meta, img runtime.Image) error {
 	release, err := s.pool.slot(ctx)
 	if err != nil {
 		return err
@@ -151,7 +178,10 @@ func (s *starting) launchContainer(ctx context.Context, id string, meta *runtime
 	if errors.As(err, &fault) {
 		s.emit(corev1.EventTypeWarning, "Failed", "Error: %v", fault)
 		s.mu.Lock()
-		s.observe(runtime.Container{Meta: *meta, ID: id, State: runtime.Exited, ExitCode: 128, Error: fault.Message, FinishedAt: time.Now()})
+		s.observe(runtime.Container{
+			Meta: *meta, ID: id, Image: s.c.Image, ImageID: img.ID,
+			State: runtime.Exited, ExitCode: 128, Error: fault.Message, FinishedAt: time.Now(),
+		})
 		s.mu.Unlock()
 		return nil // it has run its course, and is restarted by the rules for that
 	}
@@ -197,6 +227,9 @@ func (s *starting) postStart(ctx context.Context, running *runtime.Container) er
 		return nil
 	}
 	if err := s.hook(ctx, s.c, running.ID, s.c.Lifecycle.PostStart); err != nil && ctx.Err() == nil {
+		s.mu.Lock()
+		s.obs.HookErrors[running.ID] = err.Error()
+		s.mu.Unlock()
 		s.emit(corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed: %v", err)
 		s.emit(corev1.EventTypeNormal, "Killing", "FailedPostStartHook")
 		return s.pool.cfg.Runtime.Signal(ctx, running.ID, "SIGKILL")

@@ -25,7 +25,8 @@ type worker struct {
 	name      string
 	uid       types.UID
 	kicked    chan struct{}
-	started   bool // under the pool's lock
+	started   bool // under the pool's lock, as waits: it does not start yet
+	waits     bool
 	// life ends with the agent. Calls to the engine are made with it, not with an operation's own context: cutting one
 	// off would leave it open whether the engine goes on.
 	life context.Context
@@ -50,6 +51,9 @@ type worker struct {
 	// drained is closed when nobody sends new connections to the terminating pod.
 	drained chan struct{}
 	ports   publishing
+	// mountSaid is what was last said about volumes that could not be made, mountSaidAt when.
+	mountSaid   string
+	mountSaidAt time.Time
 
 	preparing sync.Mutex // held while volumes are made
 	prepared  *volume.Prepared
@@ -64,8 +68,8 @@ func newWorker(p *Pool, pod *corev1.Pod) *worker {
 		obs: podstate.Observed{
 			Containers: map[string][]runtime.Container{}, Busy: map[string]podstate.Op{},
 			Trouble: map[string]podstate.Trouble{}, Health: map[string]podstate.Health{},
-			Users:    map[string]corev1.LinuxContainerUser{},
-			Amounts:  map[string]string{},
+			Users:   map[string]corev1.LinuxContainerUser{},
+			Amounts: map[string]string{}, HookErrors: map[string]string{},
 			Previous: *pod.Status.DeepCopy(), HostIPs: p.cfg.HostIPs, RecursiveReadOnly: volume.RecursiveReadOnlyPossible(),
 		},
 		drained: make(chan struct{}),
@@ -115,6 +119,12 @@ func (w *worker) setGone() {
 	w.obs.Gone = true
 	w.mu.Unlock()
 	w.kick()
+}
+
+func (w *worker) isGone() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.obs.Gone
 }
 
 func (w *worker) resend() {

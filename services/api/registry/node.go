@@ -30,13 +30,21 @@ func node() *Kind {
 			info := n.Status.NodeInfo
 			return []any{n.Name, nodeStatus(n), orNone(strings.Join(nodeRoles(n), ",")), age(n.CreationTimestamp, now), info.KubeletVersion,
 				nodeAddress(n, corev1.NodeInternalIP), nodeAddress(n, corev1.NodeExternalIP),
-				orUnknown(info.OSImage), orUnknown(info.KernelVersion), orUnknown(info.ContainerRuntimeVersion)}
+				orUnknown(info.OSImage), kernel(&info), orUnknown(info.ContainerRuntimeVersion)}
 		},
 		Fields: func(n *corev1.Node) fields.Set {
 			return fields.Set{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
 		},
 		Subresources: []Subresource{{Name: "proxy", Kind: core("NodeProxyOptions"), Verbs: proxyVerbs}},
 	})
+}
+
+// kernel names the kernel with the processor that it runs on.
+func kernel(info *corev1.NodeSystemInfo) string {
+	if info.Architecture == "" {
+		return orUnknown(info.KernelVersion)
+	}
+	return orUnknown(info.KernelVersion) + " (" + info.Architecture + ")"
 }
 
 // proxyVerbs are the verbs by which discovery lists a proxy subresource.
