@@ -22,8 +22,11 @@ import (
 // errUnknown is the result of a probe that could not be made, through no fault of the container: the engine is away.
 var errUnknown = errors.New("unknown")
 
-// check runs a probe once; nil means healthy.
-func check(ctx context.Context, j *job, timeout time.Duration) error {
+// check runs a probe once, whatever it takes; nil means healthy.
+func check(ctx context.Context, j *job) error {
+	timeout := j.timeout()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	handler := &j.probe.ProbeHandler
 	switch {
 	case handler.Exec != nil:
@@ -78,7 +81,7 @@ func TCPConnect(ctx context.Context, c *corev1.Container, host string, socket *c
 	if socket.Host != "" {
 		host = socket.Host
 	}
-	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
 		return err
 	}

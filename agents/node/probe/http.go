@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,8 +11,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -21,33 +18,37 @@ import (
 // maxBody bounds what is read of an answer.
 const maxBody = 10 << 10
 
-// HTTPGet asks a container's HTTP server; a status from 200 to 399 is a success. Redirects are followed within the
-// host; one that leads elsewhere counts as a success.
+// badStatus is the status of an answer that is no success.
+type badStatus int
+
+func (s badStatus) Error() string {
+	return fmt.Sprintf("HTTP probe failed with statuscode: %d", int(s))
+}
+
+// verdict takes a status from 200 to 399 for a success.
+func verdict(res *http.Response) error {
+	if res.StatusCode < http.StatusOK || res.StatusCode >= http.StatusBadRequest {
+		return badStatus(res.StatusCode)
+	}
+	return nil
+}
+
+// HTTPGet asks a container's HTTP server. Redirects are followed within the host; one that leads elsewhere counts as a
+// success.
 func HTTPGet(ctx context.Context, c *corev1.Container, host string, get *corev1.HTTPGetAction) error {
 	req, err := request(ctx, c, host, get)
 	if err != nil {
 		return err
 	}
-	exchange := http.RoundTripper(transport)
-	if req.URL.Scheme == "http" {
-		exchange = plain{}
-	}
-	res, err := exchange.RoundTrip(req)
+	res, err := httpClient(req.URL.Hostname()).Do(req)
 	if err != nil {
-		return &url.Error{Op: "Get", URL: req.URL.String(), Err: err}
-	}
-	if redirects(res) {
-		_ = res.Body.Close()
-		if res, err = httpClient(req.URL.Hostname()).Do(req); err != nil {
-			return err
-		}
+		return err
 	}
 	defer res.Body.Close()
-	_, _ = io.CopyN(io.Discard, res.Body, maxBody)
-	if res.StatusCode < http.StatusOK || res.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("HTTP probe failed with statuscode: %d", res.StatusCode)
+	if _, err := io.CopyN(io.Discard, res.Body, maxBody); err != nil && err != io.EOF {
+		return err
 	}
-	return nil
+	return verdict(res)
 }
 
 func redirects(res *http.Response) bool {
@@ -106,71 +107,4 @@ func httpClient(host string) *http.Client {
 		}
 		return nil
 	}}
-}
-
-// dialer is that of connections which live for one exchange.
-var dialer = net.Dialer{KeepAlive: -1}
-
-// readers are used again: a probe a second and pod is what most of an idle agent's work is.
-var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 2<<10) }}
-
-// plain is a round trip over a connection of its own, in the caller's goroutine: half the cost of http.Transport's, which
-// is made for connections that live on.
-type plain struct{}
-
-// RoundTrip implements http.RoundTripper.
-func (plain) RoundTrip(req *http.Request) (*http.Response, error) {
-	ctx := req.Context()
-	conn, err := dialer.DialContext(ctx, "tcp", req.URL.Host)
-	if err != nil {
-		return nil, err
-	}
-	req.Close = true
-	reader := readers.Get().(*bufio.Reader)
-	reader.Reset(conn)
-	body := &exchange{conn: conn, reader: reader}
-	body.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	if err := req.Write(conn); err != nil {
-		return nil, errors.Join(late(err), body.Close())
-	}
-	for {
-		res, err := http.ReadResponse(reader, req)
-		if err != nil {
-			return nil, errors.Join(late(err), body.Close())
-		}
-		if res.StatusCode == http.StatusContinue || res.StatusCode == http.StatusEarlyHints || res.StatusCode == http.StatusProcessing {
-			continue // the answer is still to come
-		}
-		body.ReadCloser, res.Body = res.Body, body
-		return res, nil
-	}
-}
-
-// late says in the context's words that there was no time left.
-func late(err error) error {
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
-		return context.DeadlineExceeded
-	}
-	return err
-}
-
-// exchange is the body of an answer, with which its connection ends.
-type exchange struct {
-	io.ReadCloser
-	conn   net.Conn
-	reader *bufio.Reader
-	stop   func() bool
-}
-
-// Close implements io.Closer. The rest of the body is not waited for.
-func (e *exchange) Close() error {
-	e.stop()
-	err := e.conn.Close()
-	if e.reader != nil {
-		e.reader.Reset(nil)
-		readers.Put(e.reader)
-		e.reader = nil
-	}
-	return err
 }

@@ -11,6 +11,7 @@ type job struct {
 	*subject
 	kind  kind
 	probe *corev1.Probe
+	asks  *question // nil when the probe may block
 	due   time.Time
 	// streak counts equal results in a row: positive for successes.
 	streak int
@@ -25,7 +26,29 @@ type job struct {
 // firstHurry is the pause before the first extra probe; the next ones double.
 const firstHurry = 25 * time.Millisecond
 
+func (j *job) timeout() time.Duration { return max(seconds(j.probe.TimeoutSeconds), time.Second) }
+
 func (j *job) period() time.Duration { return max(seconds(j.probe.PeriodSeconds), time.Second) }
+
+// tick is what times are rounded up to, so that probes fall together and wake the agent rarely. It divides all periods:
+// each probe keeps its own place in the second, and its period exactly.
+const tick = 100 * time.Millisecond
+
+func nextTick(t time.Time) time.Time {
+	return t.Add((tick - time.Duration(t.UnixNano())%tick) % tick)
+}
+
+// schedule decides when the job is due next. Periods that were missed are left out, so that probes that begin together, as
+// after a restart of the agent, come apart as they were.
+func (j *job) schedule(now time.Time) {
+	if missed := now.Sub(j.regular); missed >= 0 {
+		j.regular = j.regular.Add(missed.Truncate(j.period()) + j.period())
+	}
+	j.due = nextTick(j.regular)
+	if extra := now.Add(j.hurry); j.early(now) && extra.Before(j.regular) {
+		j.due, j.hurry = extra, j.hurry*2
+	}
+}
 
 // early tells whether extra probes make sense: the container has just begun and is not up.
 func (j *job) early(now time.Time) bool {

@@ -1,11 +1,13 @@
-// Package probe checks the health of containers. One goroutine keeps the time of all probes of a node in a heap; a
-// probe costs a goroutine only while it runs, and only so many run at once.
+// Package probe checks the health of containers. One goroutine keeps the time of all probes of a node in a heap, makes
+// those that fall together in one go, and asks TCP ports and plain HTTP servers itself, without blocking. What may block
+// (commands, TLS, gRPC, names) has a goroutine while it runs, and only so many run at once.
 package probe
 
 import (
 	"container/heap"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,7 +17,7 @@ import (
 	"karve.dev/karve/agents/node/podstate"
 )
 
-// atOnce bounds the probes that run at the same time.
+// atOnce bounds the probes that may block and run at the same time.
 const atOnce = 64
 
 // Exec runs a command in the probed container and returns its exit code and output.
@@ -101,10 +103,13 @@ func (m *Manager) Add(t Target) {
 	}
 	s.health.Started = s.health.Started || t.Spec.StartupProbe == nil
 	m.subjects[key] = s
+	now := time.Now()
 	for _, k := range kinds {
 		if p := k.get(t.Spec); p != nil && (k.name != "startup" || !s.health.Started) {
-			due := t.Started.Add(seconds(p.InitialDelaySeconds))
-			heap.Push(&m.queue, &job{subject: s, kind: k, probe: p, due: due, regular: due, begins: due, hurry: firstHurry})
+			due := now.Add(t.Started.Sub(now) + seconds(p.InitialDelaySeconds)) // by the clock that nobody sets
+			j := &job{subject: s, kind: k, probe: p, due: due, regular: due, begins: due, hurry: firstHurry}
+			j.asks = j.question()
+			heap.Push(&m.queue, j)
 		}
 	}
 	m.nudge()
@@ -143,68 +148,133 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer m.running.Wait()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	for {
-		next, wait := m.next(time.Now())
-		if next == nil {
-			timer.Reset(wait)
-			select {
-			case <-timer.C:
-			case <-m.wake:
-			case <-ctx.Done():
-				return nil
-			}
-			continue
+	var open []*exchange
+	defer func() {
+		for _, x := range open {
+			x.close()
 		}
+	}()
+	for {
+		now := time.Now()
+		open = m.begin(ctx, m.follow(ctx, open, now), now)
+		timer.Reset(m.wait(open, time.Now()))
 		select {
-		case m.slots <- struct{}{}:
+		case <-timer.C:
+		case <-m.wake:
 		case <-ctx.Done():
 			return nil
 		}
-		m.running.Add(1)
-		go func() {
-			defer m.running.Done()
-			defer func() { <-m.slots }()
-			m.probe(ctx, next)
-		}()
 	}
 }
 
-// next takes the job that is due, or tells how long to wait for one.
-func (m *Manager) next(now time.Time) (*job, time.Duration) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for len(m.queue) > 0 {
-		first := m.queue[0]
-		if first.removed {
-			heap.Pop(&m.queue)
-			continue
-		}
-		if wait := first.due.Sub(now); wait > 0 {
-			return nil, wait
-		}
-		return heap.Pop(&m.queue).(*job), 0
-	}
-	return nil, time.Hour
+// follow looks at the exchanges that are worth it, and returns those that go on.
+func (m *Manager) follow(ctx context.Context, open []*exchange, now time.Time) []*exchange {
+	return slices.DeleteFunc(open, func(x *exchange) bool {
+		return !x.lookAt().After(now) && m.step(ctx, x, now)
+	})
 }
 
-func (m *Manager) probe(ctx context.Context, j *job) {
-	// Before a container has started, only its startup probe counts.
+// begin makes the probes that are due, and returns the exchanges under way.
+func (m *Manager) begin(ctx context.Context, open []*exchange, now time.Time) []*exchange {
+	for j := m.next(now); j != nil; j = m.next(now) {
+		switch {
+		case m.tooEarly(j):
+			m.again(j)
+		case j.asks != nil:
+			if x := j.asks.ask(j, now); !m.step(ctx, x, now) {
+				open = append(open, x)
+			}
+		default:
+			m.goCheck(ctx, j)
+		}
+	}
+	return open
+}
+
+// wait is how long nothing is to do.
+func (m *Manager) wait(open []*exchange, now time.Time) time.Duration {
+	at := now.Add(time.Hour)
 	m.mu.Lock()
-	skip := j.kind.name != "startup" && !j.health.Started
+	if len(m.queue) > 0 {
+		at = m.queue[0].due
+	}
 	m.mu.Unlock()
-	if !skip {
-		timeout := max(seconds(j.probe.TimeoutSeconds), time.Second)
-		probeCtx, cancel := context.WithTimeout(ctx, timeout)
-		err := check(probeCtx, j, timeout)
-		cancel()
+	for _, x := range open {
+		if next := x.lookAt(); next.Before(at) {
+			at = next
+		}
+	}
+	return max(at.Sub(now), 0)
+}
+
+// step goes on with an exchange; true when it has ended.
+func (m *Manager) step(ctx context.Context, x *exchange, now time.Time) bool {
+	done, err := x.step(now)
+	if !done && !m.dropped(x.job) {
+		return false
+	}
+	x.close()
+	if err == errRedirected {
+		x.job.asks = nil // from now on it takes a client that follows
+		m.goCheck(ctx, x.job)
+		return true
+	}
+	if done {
+		m.conclude(x.job, err)
+	}
+	m.again(x.job)
+	return true
+}
+
+// goCheck makes a probe that may block, in a goroutine of its own. Only so many run at once.
+func (m *Manager) goCheck(ctx context.Context, j *job) {
+	m.running.Go(func() {
+		select {
+		case m.slots <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		err := check(ctx, j)
+		<-m.slots
 		if ctx.Err() != nil {
 			return
 		}
 		if !errors.Is(err, errUnknown) {
 			m.conclude(j, err)
 		}
+		m.again(j)
+		m.nudge()
+	})
+}
+
+// next takes the job that is due, or returns nil.
+func (m *Manager) next(now time.Time) *job {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for len(m.queue) > 0 {
+		first := m.queue[0]
+		if !first.removed && first.due.After(now) {
+			return nil
+		}
+		heap.Pop(&m.queue)
+		if !first.removed {
+			return first
+		}
 	}
-	m.again(j)
+	return nil
+}
+
+// tooEarly tells that a container has not started: until then, only its startup probe counts.
+func (m *Manager) tooEarly(j *job) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return j.kind.name != "startup" && !j.health.Started
+}
+
+func (m *Manager) dropped(j *job) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return j.removed
 }
 
 // again puts a job back for its next period, unless it has done its work.
@@ -214,19 +284,8 @@ func (m *Manager) again(j *job) {
 	if j.removed || j.health.Failed != "" || j.kind.name == "startup" && j.health.Started {
 		return
 	}
-	now := time.Now()
-	if !j.regular.After(now) {
-		j.regular = j.regular.Add(j.period())
-		if j.regular.Before(now) {
-			j.regular = now.Add(j.period())
-		}
-	}
-	j.due = j.regular
-	if extra := now.Add(j.hurry); j.early(now) && extra.Before(j.regular) {
-		j.due, j.hurry = extra, j.hurry*2
-	}
+	j.schedule(time.Now())
 	heap.Push(&m.queue, j)
-	m.nudge()
 }
 
 // conclude counts a result and tells when it changes the container's health.
