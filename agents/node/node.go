@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
 
+	"karve.dev/karve/agents/node/checkpoint"
 	"karve.dev/karve/agents/node/eviction"
 	"karve.dev/karve/agents/node/image"
 	"karve.dev/karve/agents/node/machine"
@@ -119,6 +120,7 @@ type Agent struct {
 	images   *image.Manager
 	probes   *probe.Manager
 	pool     *worker.Pool
+	kept     *checkpoint.Store
 	objects  *session.Objects
 	pods     *report.Pods
 	node     *report.Node
@@ -182,9 +184,10 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, owner: runtime.Owner{Cluster: cfg.Cluster, Node: cfg.NodeName}, lis: lis,
 		log:    cfg.Log.Named("node").With(zap.String("node", cfg.NodeName)),
-		probes: probe.New(), objects: session.NewObjects(),
+		probes: probe.New(), kept: checkpoint.New(keptIn(&cfg), cfg.Log),
 		podCIDR: make(chan netip.Prefix, 1), imagesGot: make(chan struct{}, 1), isReady: make(chan struct{}),
 	}
+	a.objects = session.NewObjects(a.kept)
 	if a.metrics, err = newMetrics(cfg.Metrics, cfg.NodeName, func() *worker.Pool { return a.pool }); err != nil {
 		return nil, errors.Join(err, lis.Close())
 	}
@@ -223,6 +226,17 @@ func podsDir(dataDir string) string { return filepath.Join(dataDir, "pods") }
 // volumesDir is where the volumes lie that outlive pods.
 func volumesDir(dataDir string) string { return filepath.Join(dataDir, "volumes") }
 
+// checkpointDir is where a node keeps what it has been told.
+func checkpointDir(dataDir string) string { return filepath.Join(dataDir, "checkpoint") }
+
+// keptIn is checkpointDir; a node that pretends keeps nothing, since it has nothing to go on with.
+func keptIn(cfg *Config) string {
+	if _, pretends := cfg.Runtime.(runtime.Simulation); pretends {
+		return ""
+	}
+	return checkpointDir(cfg.DataDir)
+}
+
 func (a *Agent) workerConfig(allocatable corev1.ResourceList) worker.Config {
 	cfg := worker.Config{
 		Owner: a.owner, Runtime: a.cfg.Runtime, Network: a.network, Images: a.images, Probes: a.probes,
@@ -253,7 +267,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.pool.Begin(ctx)
 	a.static.Read(a.pool) // before the API says which pods there are: these are not among them
 	for _, part := range []func(context.Context) error{
-		a.probes.Run, a.pods.Run, a.serve,
+		a.probes.Run, a.pods.Run, a.kept.Run, a.serve,
 		a.keepNode, a.followEngine, a.keepNetwork, a.watchPressure, a.reportImages, a.collectImages, a.folders.run,
 		func(ctx context.Context) error { return a.static.Run(ctx, a.pool) },
 		func(ctx context.Context) error {

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"slices"
@@ -229,8 +230,10 @@ func (p *plane) Create(_ context.Context, req *apiv1.CreateRequest) (*apiv1.Resu
 	if req.GetRef().GetSubresource() == "token" {
 		request := &authv1.TokenRequest{}
 		require.NoError(p.t, request.Unmarshal(req.GetObject().GetData()))
-		request.Status.Token = "token-of-" + req.GetRef().GetName() + "-for-" + request.Spec.BoundObjectRef.Name
-		request.Status.ExpirationTimestamp = metav1.NewTime(time.Now().Add(time.Hour))
+		expiry := time.Now().Add(time.Hour)
+		claims := fmt.Sprintf(`{"iat":%d,"exp":%d}`, time.Now().Unix(), expiry.Unix())
+		request.Status.Token = "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".token-of-" + req.GetRef().GetName() + "-for-" + request.Spec.BoundObjectRef.Name
+		request.Status.ExpirationTimestamp = metav1.NewTime(expiry)
 		return answer(request)
 	}
 	if req.GetRef().GetKind() == "Pod" {

@@ -7,6 +7,7 @@ import (
 	runtimev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"karve.dev/karve/agents/node/checkpoint"
 	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
 )
 
@@ -25,11 +26,13 @@ type Objects struct {
 
 	// seen holds what a snapshot has named so far; nil outside of one.
 	seen map[string]bool
+	kept *checkpoint.Store
 }
 
-// NewObjects returns an empty set.
-func NewObjects() *Objects {
+// NewObjects returns an empty set; what comes into it is kept.
+func NewObjects(kept *checkpoint.Store) *Objects {
 	return &Objects{
+		kept:       kept,
 		pods:       map[types.NamespacedName]types.UID{},
 		configMaps: map[types.NamespacedName]*corev1.ConfigMap{},
 		secrets:    map[types.NamespacedName]*corev1.Secret{},
@@ -83,7 +86,9 @@ func drained(message *nodev1.StreamResponse, handler Handler) {
 	}
 }
 
-func key(kind string, name types.NamespacedName) string { return kind + "/" + name.String() }
+func key(kind string, name types.NamespacedName) string {
+	return checkpoint.Key(kind, name.Namespace, name.Name)
+}
 
 func (o *Objects) change(c *nodev1.Change, handler Handler) error {
 	name := types.NamespacedName{Namespace: c.GetNamespace(), Name: c.GetName()}
@@ -91,6 +96,7 @@ func (o *Objects) change(c *nodev1.Change, handler Handler) error {
 	if !ok {
 		return nil // from a newer control plane
 	}
+	o.kept.Note(c)
 	switch c.GetOp() {
 	case nodev1.Change_OP_SET:
 		if o.seen != nil {
@@ -131,6 +137,9 @@ func (o *Objects) setPod(name types.NamespacedName, data []byte, handler Handler
 	o.mu.Unlock()
 	if old != "" && old != pod.UID {
 		handler.RemovePod(old) // another pod has taken its name
+	}
+	if pod.DeletionTimestamp != nil {
+		o.kept.Hurry()
 	}
 	handler.SetPod(pod)
 	return nil
@@ -197,6 +206,7 @@ func (o *Objects) removeSecret(name types.NamespacedName, handler Handler) {
 func (o *Objects) complete(handler Handler) {
 	seen := o.seen
 	o.seen = nil
+	o.kept.Complete(seen)
 	o.mu.Lock()
 	known := map[types.UID]bool{}
 	for name, uid := range o.pods {

@@ -1,5 +1,6 @@
 // Package session is a node's conversation with the control plane: the stream of assignments, with acknowledgements,
-// and the heartbeat. Both reconnect by themselves; while they are away the node goes on with what it knows.
+// and the heartbeat. Both reconnect by themselves; while they are away the node goes on with what it knows, and one that
+// starts meanwhile with what it was told last.
 package session
 
 import (
@@ -41,36 +42,6 @@ const (
 	firstPause = 50 * time.Millisecond
 	longPause  = 5 * time.Second
 )
-
-// Assignments keeps the assignment stream open until ctx ends.
-func Assignments(ctx context.Context, conn grpc.ClientConnInterface, node string, objects *Objects, handler Handler, log *zap.Logger) error {
-	rpc := nodev1.NewAssignmentServiceClient(conn)
-	return reconnecting(ctx, log.Named("assignments"), func(ctx context.Context, connected func()) error {
-		stream, err := rpc.Stream(ctx)
-		if err != nil {
-			return err
-		}
-		hello := &nodev1.Hello{Node: node, Scope: nodev1.Scope_SCOPE_PODS}
-		if err := stream.Send(&nodev1.StreamRequest{Message: &nodev1.StreamRequest_Hello{Hello: hello}}); err != nil {
-			return err
-		}
-		objects.begin()
-		for {
-			message, err := stream.Recv()
-			if err != nil {
-				return err
-			}
-			connected()
-			if err := objects.apply(message, handler); err != nil {
-				return err
-			}
-			ack := &nodev1.Acknowledgement{Revision: message.GetRevision()}
-			if err := stream.Send(&nodev1.StreamRequest{Message: &nodev1.StreamRequest_Ack{Ack: ack}}); err != nil {
-				return err
-			}
-		}
-	})
-}
 
 // Heartbeats tells node health that the node lives, as often as it wants to hear it, until ctx ends.
 func Heartbeats(ctx context.Context, conn grpc.ClientConnInterface, node string, log *zap.Logger) error {

@@ -8,6 +8,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -55,6 +56,9 @@ type heldCertificate struct {
 
 func (m *Manager) addCertificate(ctx context.Context, r *request, c content, p *corev1.PodCertificateProjection, def int32) error {
 	held := m.certificates.of(r, p)
+	if held.chain == "" {
+		held.recall(r, p)
+	}
 	if held.chain == "" || time.Now().After(held.refresh) {
 		err := m.renew(ctx, r.pod, p, held)
 		if err != nil && held.chain == "" {
@@ -78,6 +82,26 @@ func (m *Manager) addCertificate(ctx context.Context, r *request, c content, p *
 		}
 	}
 	return nil
+}
+
+// recall takes the key and the certificate that lie in the volume already, if they are still good: an agent that starts
+// finds them there.
+func (h *heldCertificate) recall(r *request, p *corev1.PodCertificateProjection) {
+	if p.CredentialBundlePath != "" {
+		key, chain := pem.Decode(heldFile(r, p.CredentialBundlePath))
+		if key == nil {
+			return
+		}
+		h.key, h.chain = string(pem.EncodeToMemory(key)), string(chain)
+	} else {
+		h.key, h.chain = string(heldFile(r, p.KeyPath)), string(heldFile(r, p.CertificateChainPath))
+	}
+	pair, err := tls.X509KeyPair([]byte(h.chain), []byte(h.key))
+	if err != nil || time.Now().After(pair.Leaf.NotAfter) {
+		h.key, h.chain = "", ""
+		return
+	}
+	h.refresh = soon(pair.Leaf.NotBefore, pair.Leaf.NotAfter)
 }
 
 func (s *certificates) of(r *request, p *corev1.PodCertificateProjection) *heldCertificate {
@@ -116,6 +140,8 @@ func (m *Manager) renew(ctx context.Context, pod *corev1.Pod, p *corev1.PodCerti
 		}
 		held.nextKey, held.request = key, name
 	}
+	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	defer cancel()
 	for deadline := time.Now().Add(patience); ; {
 		st, err := m.control.CertificateRequest(ctx, pod.Namespace, held.request)
 		if err != nil {

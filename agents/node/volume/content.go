@@ -16,6 +16,7 @@ const defaultMode int32 = 0o644
 
 func (m *Manager) configMap(_ context.Context, r *request) (string, error) {
 	src := r.spec.ConfigMap
+	r.readOnly = true
 	content := content{}
 	if err := m.addConfigMap(content, r.pod.Namespace, src.Name, src.Items, value(src.Optional), mode(src.DefaultMode)); err != nil {
 		return "", err
@@ -25,6 +26,7 @@ func (m *Manager) configMap(_ context.Context, r *request) (string, error) {
 
 func (m *Manager) secret(_ context.Context, r *request) (string, error) {
 	src := r.spec.Secret
+	r.readOnly = true
 	content := content{}
 	if err := m.addSecret(content, r.pod.Namespace, src.SecretName, src.Items, value(src.Optional), mode(src.DefaultMode)); err != nil {
 		return "", err
@@ -34,6 +36,7 @@ func (m *Manager) secret(_ context.Context, r *request) (string, error) {
 
 func (m *Manager) downwardAPI(_ context.Context, r *request) (string, error) {
 	src := r.spec.DownwardAPI
+	r.readOnly = true
 	content := content{}
 	if err := content.addFields(r.pod, r.facts, src.Items, mode(src.DefaultMode)); err != nil {
 		return "", err
@@ -43,6 +46,7 @@ func (m *Manager) downwardAPI(_ context.Context, r *request) (string, error) {
 
 func (m *Manager) projected(ctx context.Context, r *request) (string, error) {
 	src := r.spec.Projected
+	r.readOnly = true
 	content, def := content{}, mode(src.DefaultMode)
 	for i := range src.Sources {
 		if err := m.addProjection(ctx, r, content, &src.Sources[i], def); err != nil {
@@ -62,7 +66,7 @@ func (m *Manager) addProjection(ctx context.Context, r *request, c content, p *c
 	case p.DownwardAPI != nil:
 		return c.addFields(r.pod, r.facts, p.DownwardAPI.Items, def)
 	case p.ServiceAccountToken != nil:
-		token, refresh, err := m.tokens.get(ctx, r.pod, r.spec.Name, p.ServiceAccountToken)
+		token, refresh, err := m.tokens.get(ctx, r, p.ServiceAccountToken)
 		if err != nil {
 			return fmt.Errorf("failed to fetch token: %w", err)
 		}
@@ -88,7 +92,7 @@ func (m *Manager) addConfigMap(c content, namespace, name string, items []corev1
 	for key, bytes := range object.BinaryData {
 		data[key] = bytes
 	}
-	return c.addKeys(data, items, optional, def)
+	return c.addKeys("configmap references non-existent config key", data, items, optional, def)
 }
 
 func (m *Manager) addSecret(c content, namespace, name string, items []corev1.KeyToPath, optional bool, def int32) error {
@@ -96,7 +100,7 @@ func (m *Manager) addSecret(c content, namespace, name string, items []corev1.Ke
 	if object == nil {
 		return missing(optional, "secret %q not found", name)
 	}
-	return c.addKeys(object.Data, items, optional, def)
+	return c.addKeys("references non-existent secret key", object.Data, items, optional, def)
 }
 
 func missing(optional bool, format, name string) error {
@@ -123,7 +127,8 @@ func (c content) add(name string, data []byte, mode int32) error {
 	return nil
 }
 
-func (c content) addKeys(data map[string][]byte, items []corev1.KeyToPath, optional bool, def int32) error {
+// addKeys adds keys of an object: all, or those that items choose. missing is what is said of one that is not there.
+func (c content) addKeys(missing string, data map[string][]byte, items []corev1.KeyToPath, optional bool, def int32) error {
 	if len(items) == 0 {
 		for key, bytes := range data {
 			if err := c.add(key, bytes, def); err != nil {
@@ -138,7 +143,7 @@ func (c content) addKeys(data map[string][]byte, items []corev1.KeyToPath, optio
 			continue
 		}
 		if !ok {
-			return fmt.Errorf("references non-existent config key: %s", item.Key)
+			return fmt.Errorf("%s: %s", missing, item.Key)
 		}
 		m := def
 		if item.Mode != nil {

@@ -12,6 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// InMemory makes a folder that lies in memory and that only the agent may enter.
+func InMemory(dir string, size int64) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make a folder: %w", err)
+	}
+	return mountTmpfs(dir, fmt.Sprintf("mode=0700,size=%d", size))
+}
+
+// Unmount takes away whatever is mounted on a folder and below it.
+func Unmount(dir string) error { return unmountBelow(dir) }
+
 // mountTmpfs puts a folder into memory, unless it is there already.
 func mountTmpfs(dir, options string) error { return mountFresh("tmpfs", dir, options) }
 

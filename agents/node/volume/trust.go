@@ -20,11 +20,16 @@ const lookAgainForTrust = 5 * time.Minute
 
 // addTrust adds the certificates that trust bundles hold, each once.
 func (m *Manager) addTrust(ctx context.Context, r *request, c content, p *corev1.ClusterTrustBundleProjection, def int32) error {
-	bundles, err := m.control.TrustBundles(ctx, p)
+	r.refreshBy(time.Now().Add(lookAgainForTrust))
+	short, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	bundles, err := m.control.TrustBundles(short, p)
 	if err != nil {
+		if held := heldFile(r, p.Path); held != nil {
+			return c.add(p.Path, held, def) // what is there stays in use
+		}
 		return fmt.Errorf("read trust bundles: %w", err)
 	}
-	r.refreshBy(time.Now().Add(lookAgainForTrust))
 	if bundles, err = chosen(bundles, p); err != nil {
 		return err
 	}

@@ -1,14 +1,17 @@
 package volume
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"path/filepath"
 	"testing"
@@ -25,6 +28,8 @@ import (
 // signer is a control plane that issues tokens, and certificates when it likes.
 type signer struct {
 	token   func()
+	life    time.Duration // of tokens; an hour if not set
+	away    error         // what is answered instead of anything
 	bundles []*certificatesv1.ClusterTrustBundle
 	csr     []byte
 	asked   int
@@ -32,17 +37,23 @@ type signer struct {
 }
 
 func (s *signer) Token(context.Context, *corev1.Pod, *corev1.ServiceAccountTokenProjection) (string, time.Time, error) {
+	if s.away != nil {
+		return "", time.Time{}, s.away
+	}
 	s.token()
-	return "token", time.Now().Add(time.Hour), nil
+	now := time.Now()
+	expiry := now.Add(cmp.Or(s.life, time.Hour))
+	claims := fmt.Sprintf(`{"iat":%d,"exp":%d}`, now.Unix(), expiry.Unix())
+	return "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln", expiry, nil
 }
 
 func (s *signer) TrustBundles(context.Context, *corev1.ClusterTrustBundleProjection) ([]*certificatesv1.ClusterTrustBundle, error) {
-	return append([]*certificatesv1.ClusterTrustBundle{}, s.bundles...), nil
+	return append([]*certificatesv1.ClusterTrustBundle{}, s.bundles...), s.away
 }
 
 func (s *signer) RequestCertificate(_ context.Context, _ *corev1.Pod, _ *corev1.PodCertificateProjection, csr []byte) (string, error) {
 	s.csr, s.asked = csr, s.asked+1
-	return "req", nil
+	return "req", s.away
 }
 
 func (s *signer) CertificateRequest(_ context.Context, _, name string) (*certificatesv1.PodCertificateRequestStatus, error) {
@@ -64,7 +75,7 @@ func (s *signer) issue() {
 	if err != nil {
 		panic(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, request.PublicKey, key)
 	if err != nil {
 		panic(err)

@@ -104,9 +104,11 @@ var kinds = []struct {
 	{func(v *corev1.VolumeSource) bool { return v.Image != nil }, (*Manager).image},
 }
 
-// Prepare makes all volumes of a pod, or refreshes them. Layers are the folders of its image volumes' images.
+// Prepare makes all volumes of a pod, or refreshes them. Layers are the folders of its image volumes' images. The error
+// joins those of all volumes that could not be made.
 func (m *Manager) Prepare(ctx context.Context, pod *corev1.Pod, facts *podfield.Facts, layers map[string][]string) (*Prepared, error) {
 	out := &Prepared{Paths: map[string]string{}, ReadOnly: map[string]bool{}, Devices: map[string]bool{}}
+	var errs []error
 	for i := range pod.Spec.Volumes {
 		spec := &pod.Spec.Volumes[i]
 		if m.root == "" {
@@ -118,9 +120,13 @@ func (m *Manager) Prepare(ctx context.Context, pod *corev1.Pod, facts *podfield.
 		}
 		path, err := m.prepare(ctx, r)
 		if err != nil {
-			return nil, fmt.Errorf("MountVolume.SetUp failed for volume %q : %w", spec.Name, err)
+			errs = append(errs, fmt.Errorf("MountVolume.SetUp failed for volume %q : %w", spec.Name, err))
+			continue
 		}
 		out.Paths[spec.Name], out.ReadOnly[spec.Name], out.Devices[spec.Name] = path, r.readOnly, r.block
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	return out, nil
 }

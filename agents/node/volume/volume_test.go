@@ -125,8 +125,9 @@ func TestTokensAreRenewedBeforeTheyExpire(t *testing.T) {
 	issued := 0
 	tokens := newTokenCache(&signer{token: func() { issued++ }})
 	pod := testPod(corev1.VolumeSource{})
+	r := &request{pod: pod, spec: &pod.Spec.Volumes[0], dir: t.TempDir()}
 	for range 3 {
-		_, refresh, err := tokens.get(context.Background(), pod, "v", &corev1.ServiceAccountTokenProjection{Path: "token"})
+		_, refresh, err := tokens.get(context.Background(), r, &corev1.ServiceAccountTokenProjection{Path: "token"})
 		require.NoError(t, err)
 		require.WithinDuration(t, time.Now().Add(48*time.Minute), refresh, time.Minute)
 	}

@@ -33,6 +33,30 @@ func (p *Pool) endOrphans() {
 	}
 }
 
+// preceded tells whether a pod must wait, because something is left of an earlier one of its name: one that was deleted by
+// force, and made again, has the same volumes. mu must be held.
+func (p *Pool) preceded(w *worker) bool {
+	if w.isGone() {
+		return false
+	}
+	var before types.UID
+	for uid, other := range p.workers {
+		if uid != w.uid && other.name == w.name && other.namespace == w.namespace && other.isGone() {
+			before = uid
+		}
+	}
+	for uid, containers := range p.found {
+		if m := containers[0].Meta; uid != w.uid && m.Pod == w.name && m.Namespace == w.namespace {
+			before = uid
+		}
+	}
+	if before != "" && !w.waits {
+		w.waits = true
+		p.cfg.Events.EventOn(w.ref(""), corev1.EventTypeNormal, "Waiting", "Waiting for the earlier pod of this name (%s) to end", before)
+	}
+	return before != ""
+}
+
 // orphan makes up the pod of a container from its labels.
 func orphan(meta runtime.Meta) *corev1.Pod {
 	grace := int64(meta.Grace / time.Second)

@@ -164,7 +164,7 @@ func (p *Pool) startAll() {
 		return
 	}
 	for _, w := range p.workers {
-		if !w.started {
+		if !w.started && !p.preceded(w) {
 			w.started = true
 			p.begin(w.run)
 		}
@@ -321,6 +321,7 @@ func (p *Pool) forget(w *worker) {
 		delete(p.workers, w.uid)
 	}
 	p.lookAtLate(w.uid)
+	p.startAll() // one of its name may have waited
 	for _, other := range p.workers {
 		other.kickHeld() // there is more room now
 	}

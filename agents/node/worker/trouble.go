@@ -60,6 +60,17 @@ func (w *worker) fine(key string) {
 	delete(w.obs.Trouble, key)
 }
 
+// explain adds to why a pod cannot start what its user would not guess: an agent that starts while the control plane is
+// away knows no Secret that is not in the machine's memory.
+func (p *Pool) explain(err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.synced {
+		return err
+	}
+	return fmt.Errorf("%w (the node's agent has not reached the API since it started; Secrets are kept in memory only)", err)
+}
+
 // softenPullErrors turns a pull error that has been shown for a moment into a back-off. mu must be held.
 func (w *worker) softenPullErrors(now time.Time) {
 	for name, t := range w.obs.Trouble {
