@@ -180,9 +180,9 @@ func (s *describer) containersReady(st *corev1.PodStatus) condition {
 			unready = append(unready, st.InitContainerStatuses[i].Name)
 		}
 	}
-	for i := range st.ContainerStatuses {
-		if !st.ContainerStatuses[i].Ready {
-			unready = append(unready, st.ContainerStatuses[i].Name)
+	for i := range s.pod.Spec.Containers {
+		if c := find(st.ContainerStatuses, s.pod.Spec.Containers[i].Name); !c.Ready {
+			unready = append(unready, c.Name)
 		}
 	}
 	if len(unready) > 0 {

@@ -2,9 +2,11 @@ package podstate
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Ending is the end that a node itself brings about: it runs short of something, or it shuts down.
@@ -13,6 +15,25 @@ type Ending struct {
 	Reason, Message string
 	// Grace is how long its containers may take to stop.
 	Grace time.Duration
+	// Rejected is set when the pod was never taken: nothing of it has run here.
+	Rejected bool
+}
+
+// rejected is how a pod looks that the node has not taken.
+func (s *describer) rejected() corev1.PodStatus {
+	st := corev1.PodStatus{
+		ObservedGeneration: s.pod.Generation, StartTime: s.obs.Previous.StartTime, QOSClass: QOSClass(s.pod),
+		Phase: corev1.PodFailed, Reason: s.obs.Ending.Reason, Message: "Pod was rejected: " + s.obs.Ending.Message,
+	}
+	if st.StartTime == nil {
+		st.StartTime = &metav1.Time{Time: s.now}
+	}
+	for _, c := range s.pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled || !slices.Contains(Owned, c.Type) {
+			st.Conditions = append(st.Conditions, c)
+		}
+	}
+	return st
 }
 
 // ended tells whether the node has ended the pod; as long as something of it runs, its phase is what it was.

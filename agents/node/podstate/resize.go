@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	resourcehelper "k8s.io/component-helpers/resource"
 
 	"karve.dev/karve/agents/node/runtime"
 )
@@ -129,6 +130,26 @@ func with(list corev1.ResourceList, name corev1.ResourceName, value string) core
 	}
 	list[name] = q
 	return list
+}
+
+// podResources are what the pod as a whole has been granted.
+func (s *describer) podResources(st *corev1.PodStatus) {
+	granted := s.pod
+	if s.obs.Held != nil {
+		granted = s.pod.DeepCopy()
+		for i := range granted.Spec.Containers {
+			c := &granted.Spec.Containers[i]
+			if latest := s.obs.Latest(c.Name); latest != nil {
+				c.Resources = *s.obs.appliedResources(c, latest)
+			}
+		}
+	}
+	requests := resourcehelper.PodRequests(granted, resourcehelper.PodResourcesOptions{})
+	limits := resourcehelper.PodLimits(granted, resourcehelper.PodResourcesOptions{})
+	if len(requests) > 0 || len(limits) > 0 {
+		st.AllocatedResources = requests
+		st.Resources = &corev1.ResourceRequirements{Requests: requests, Limits: limits}
+	}
 }
 
 // resizing are the conditions of a pod whose containers do not yet have what it asks for.

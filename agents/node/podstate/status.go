@@ -2,6 +2,8 @@ package podstate
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,6 +27,9 @@ const showFault = 10 * time.Second
 // Status is how a pod looks from outside. Times that have not changed are taken over from the previous status.
 func Status(pod *corev1.Pod, obs *Observed, now time.Time) corev1.PodStatus {
 	s := &describer{pod: pod, obs: obs, now: now}
+	if obs.Ending != nil && obs.Ending.Rejected {
+		return s.rejected()
+	}
 	st := corev1.PodStatus{
 		ObservedGeneration: pod.Generation,
 		StartTime:          obs.Previous.StartTime,
@@ -42,6 +47,9 @@ func Status(pod *corev1.Pod, obs *Observed, now time.Time) corev1.PodStatus {
 	st.InitContainerStatuses = s.list(pod.Spec.InitContainers, obs.Previous.InitContainerStatuses, true)
 	st.ContainerStatuses = s.list(pod.Spec.Containers, obs.Previous.ContainerStatuses, false)
 	st.EphemeralContainerStatuses = s.ephemeral()
+	sortByName(st.ContainerStatuses)
+	sortByName(st.EphemeralContainerStatuses)
+	s.podResources(&st)
 	s.addresses(&st)
 	s.setPhase(&st)
 	st.Conditions = s.conditions(&st)
@@ -120,6 +128,11 @@ func (s *describer) list(containers []corev1.Container, previous []corev1.Contai
 	return out
 }
 
+// sortByName brings statuses into the order in which clients find them; those of init containers stay as they run.
+func sortByName(list []corev1.ContainerStatus) {
+	slices.SortFunc(list, func(a, b corev1.ContainerStatus) int { return strings.Compare(a.Name, b.Name) })
+}
+
 func find(list []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
 	for i := range list {
 		if list[i].Name == name {
@@ -151,6 +164,9 @@ func (s *describer) container(c *corev1.Container, previous *corev1.ContainerSta
 	st.ContainerID, st.ImageID = "docker://"+latest.ID, latest.ImageID
 	st.Resources, st.User = s.obs.appliedResources(c, latest), s.user(latest, previous)
 	st.AllocatedResources = st.Resources.Requests.DeepCopy()
+	if s.obs.Held == nil {
+		st.AllocatedResources = c.Resources.Requests.DeepCopy() // what it does not have yet has been granted
+	}
 	if all := s.obs.Containers[c.Name]; len(all) > 1 && all[len(all)-2].State == runtime.Exited {
 		st.LastTerminationState = terminated(&all[len(all)-2])
 	} else if previous != nil && int(previous.RestartCount) == latest.Attempt {
