@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -21,6 +22,10 @@ import (
 
 // errUnknown is the result of a probe that could not be made, through no fault of the container: the engine is away.
 var errUnknown = errors.New("unknown")
+
+// unmade is why a probe could not be made as it is written down: its command or port does not exist. It says nothing about
+// the container's health, so it does not count.
+type unmade struct{ error }
 
 // check runs a probe once, whatever it takes; nil means healthy.
 func check(ctx context.Context, j *job) error {
@@ -45,16 +50,25 @@ func checkExec(ctx context.Context, exec Exec, command []string, timeout time.Du
 	code, output, err := exec(ctx, command)
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("command timed out: %q timed out after %s", command, timeout)
+		return fmt.Errorf("command timed out: %q timed out after %s", strings.Join(command, " "), timeout)
 	case errors.Is(err, runtime.ErrUnavailable):
 		return errUnknown
 	case err != nil:
-		return err
+		return unmade{err}
+	case (code == notExecutable || code == notFound) && strings.HasPrefix(output, engineSays):
+		return unmade{errors.New(strings.TrimSpace(output))}
 	case code != 0:
 		return errors.New(output)
 	}
 	return nil
 }
+
+// What the engine answers for a command that it could not start: a shell's exit code, and its own words as the output.
+const (
+	notExecutable = 126
+	notFound      = 127
+	engineSays    = "OCI runtime exec failed"
+)
 
 // Port resolves a port by number or by the name that the container gives it.
 func Port(c *corev1.Container, port intstr.IntOrString) (int, error) {
@@ -69,7 +83,7 @@ func Port(c *corev1.Container, port intstr.IntOrString) (int, error) {
 	if n, err := strconv.Atoi(port.StrVal); err == nil {
 		return n, nil
 	}
-	return 0, fmt.Errorf("couldn't find port %q in container %s", port.StrVal, c.Name)
+	return 0, unmade{fmt.Errorf("couldn't find port: %q", port.StrVal)}
 }
 
 // TCPConnect opens a connection to a container's port.

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -286,26 +285,4 @@ func (m *Manager) again(j *job) {
 	}
 	j.schedule(time.Now())
 	heap.Push(&m.queue, j)
-}
-
-// conclude counts a result and tells when it changes the container's health.
-func (m *Manager) conclude(j *job, err error) {
-	m.mu.Lock()
-	extra := err != nil && j.due.Before(j.regular)
-	early := j.early(time.Now())
-	if j.removed || extra {
-		m.mu.Unlock()
-		return
-	}
-	before := j.health
-	j.tally(err == nil)
-	j.count(err == nil)
-	after := j.health
-	m.mu.Unlock()
-	if err != nil && (!early || after.Failed != "") {
-		j.Unhealthy(strings.ToUpper(j.kind.name[:1]) + j.kind.name[1:] + " probe failed: " + err.Error())
-	}
-	if after != before {
-		j.Changed()
-	}
 }

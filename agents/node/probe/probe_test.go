@@ -95,6 +95,18 @@ func TestLivenessAndStartup(t *testing.T) {
 	require.Equal(t, "liveness", m.Health("uid", "c").Failed)
 	require.EqualValues(t, 2, ran.Load())
 	require.Equal(t, "Liveness probe failed: broken", <-said)
+	<-said
+	m.Remove("uid", "c")
+
+	tg.Exec = func(context.Context, []string) (int, string, error) {
+		ran.Add(1)
+		return 127, "OCI runtime exec failed: no such file\n", nil
+	}
+	m.Add(tg)
+	require.Equal(t, "Liveness probe errored and resulted in unknown state: OCI runtime exec failed: no such file", <-said)
+	<-said
+	<-said
+	require.Empty(t, m.Health("uid", "c").Failed, "a probe that cannot be made says nothing about the container")
 	m.Remove("uid", "c")
 
 	tg = target(&corev1.Container{
