@@ -95,6 +95,8 @@ type Config struct {
 	// MaxProcesses bounds the processes and threads of each container, so that one that forks without end leaves the machine
 	// to others; by default 4096, or a quarter of what the machine can have if that is less. Negative: no bound.
 	MaxProcesses int64
+	// UnsafeSysctls are the kernel parameters that pods may set besides the safe ones; a "*" at the end stands for the rest.
+	UnsafeSysctls []string
 	// PulseEvery is how often the engine is asked whether it lives, and how long it may take to answer; 15 seconds by
 	// default.
 	PulseEvery time.Duration
@@ -243,7 +245,7 @@ func (a *Agent) workerConfig(allocatable corev1.ResourceList) worker.Config {
 		Volumes: volume.New(podsDir(a.cfg.DataDir), a.objects, &control{client: a.cfg.Client, node: a.node.Current}, a.folders.folders),
 		Objects: a.objects, Reporter: a.static, Events: a.cfg.Events, Log: a.log,
 		DNS:         worker.DNS{Servers: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain},
-		Allocatable: allocatable, MaxProcesses: a.cfg.MaxProcesses, MinOOMScoreAdj: machine.MinOOMScoreAdj(), SeccompRoot: filepath.Join(a.cfg.DataDir, "seccomp"),
+		Allocatable: allocatable, Node: a.node.Current, UnsafeSysctls: a.cfg.UnsafeSysctls, MaxProcesses: a.cfg.MaxProcesses, MinOOMScoreAdj: machine.MinOOMScoreAdj(), SeccompRoot: filepath.Join(a.cfg.DataDir, "seccomp"),
 		RegistryAuth: cmp.Or(a.cfg.RegistryAuth, filepath.Join(a.cfg.DataDir, "config.json")),
 	}
 	if _, pretends := a.cfg.Runtime.(runtime.Simulation); pretends {

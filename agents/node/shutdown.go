@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 
+	"karve.dev/karve/agents/node/admit"
 	"karve.dev/karve/agents/node/podstate"
 	"karve.dev/karve/agents/node/shutdown"
 )
@@ -27,7 +28,7 @@ var errShutdown = errors.New("node is shutting down")
 func (a *Agent) Shutdown(ctx context.Context, limit time.Duration) error {
 	a.setDown(errShutdown)
 	a.cfg.Events.EventOn(a.self(), corev1.EventTypeNormal, "NodeShutdown", "Shutdown manager detected shutdown event")
-	a.pool.Refuse(podstate.Ending{Reason: "NodeShutdown", Message: refusedByShutdown})
+	a.pool.Refuse(admit.Refusal{Reason: "NodeShutdown", Message: refusedByShutdown})
 	var pods []*corev1.Pod
 	for _, p := range a.pool.All() {
 		if p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	"karve.dev/karve/agents/node"
+	"karve.dev/karve/agents/node/admit"
 	"karve.dev/karve/agents/node/eviction"
 	"karve.dev/karve/agents/node/image"
 	"karve.dev/karve/agents/node/runtime"
@@ -86,12 +87,16 @@ func (m *member) addNode(name string, s cluster.Settings, o nodeOptions) (*node.
 	if err := images.Validate(); err != nil {
 		return nil, err
 	}
+	sysctls, err := admit.ParseSysctls(s.Upkeep.UnsafeSysctls)
+	if err != nil {
+		return nil, err
+	}
 	agent, err := node.New(node.Config{
 		Cluster: s.Name, NodeName: name, DataDir: o.dataDir, Conn: m.conn, HealthConn: o.health, Client: m.client("kubelet"),
 		Runtime: o.runtime, TLS: o.tls, Log: m.log, Events: m.recorder("kubelet", name), Labels: labels,
 		ClusterCIDRs: []netip.Prefix{s.ClusterCIDR}, ServiceCIDR: s.ServiceCIDR,
 		ClusterDNS: []string{serviceAddr(s, 10).String()}, Metrics: o.metrics,
-		Eviction: thresholds, Images: images, MaxProcesses: int64(s.Upkeep.MaxProcesses), RegistryAuth: s.Upkeep.RegistryAuth,
+		Eviction: thresholds, Images: images, UnsafeSysctls: sysctls, MaxProcesses: int64(s.Upkeep.MaxProcesses), RegistryAuth: s.Upkeep.RegistryAuth,
 		Shutdown: shutdown.Config{Grace: s.Upkeep.ShutdownGrace.Duration, Critical: s.Upkeep.ShutdownGraceCritical.Duration},
 	})
 	if err != nil {

@@ -24,6 +24,8 @@ type Upkeep struct {
 	// ShutdownGrace is how long pods have when the machine goes down, ShutdownGraceCritical what of it is for critical ones.
 	ShutdownGrace         Duration `json:"shutdownGracePeriod,omitzero"`
 	ShutdownGraceCritical Duration `json:"shutdownGracePeriodCriticalPods,omitzero"`
+	// UnsafeSysctls are kernel parameters that pods may set besides the safe ones: "kernel.msg*,net.core.somaxconn".
+	UnsafeSysctls string `json:"allowedUnsafeSysctls,omitempty"`
 	// RegistryAuth is a file with logins for registries, as docker login writes it.
 	RegistryAuth string `json:"registryAuth,omitempty"`
 }
@@ -57,6 +59,7 @@ var upkeepFlags = []struct {
 	{"pod-pids-limit", "processes and threads that each container may have at once; -1: any number (default 4096, or a quarter of what the machine can have)", func(u *Upkeep) any { return &u.MaxProcesses }},
 	{"shutdown-grace-period", "how long pods have to end when the machine goes down (default 30s)", func(u *Upkeep) any { return &u.ShutdownGrace.Duration }},
 	{"shutdown-grace-period-critical-pods", "what of that is for critical pods (default 10s)", func(u *Upkeep) any { return &u.ShutdownGraceCritical.Duration }},
+	{"allowed-unsafe-sysctls", "kernel parameters that pods may set besides the safe ones, as in kernel.msg*,net.core.somaxconn (default none)", func(u *Upkeep) any { return &u.UnsafeSysctls }},
 	{"registry-auth", "file with logins for registries, as docker login writes it (default config.json in the data directory)", func(u *Upkeep) any { return &u.RegistryAuth }},
 }
 

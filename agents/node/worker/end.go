@@ -3,6 +3,7 @@ package worker
 import (
 	"k8s.io/apimachinery/pkg/types"
 
+	"karve.dev/karve/agents/node/admit"
 	"karve.dev/karve/agents/node/podstate"
 )
 
@@ -26,11 +27,11 @@ func (p *Pool) End(uid types.UID, ending podstate.Ending) (done <-chan struct{},
 	return w.stopped, true
 }
 
-// Refuse ends all pods that come from now on before they begin.
-func (p *Pool) Refuse(ending podstate.Ending) {
+// Refuse rejects all pods that come from now on.
+func (p *Pool) Refuse(why admit.Refusal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.refusal = &ending
+	p.refusal = &why
 }
 
 // Accept takes Refuse back.

@@ -13,9 +13,9 @@ import (
 	runtimev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"karve.dev/karve/agents/node/admit"
 	"karve.dev/karve/agents/node/image"
 	"karve.dev/karve/agents/node/network"
-	"karve.dev/karve/agents/node/podstate"
 	"karve.dev/karve/agents/node/probe"
 	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/agents/node/volume"
@@ -84,6 +84,9 @@ type Config struct {
 	// APIService is the address at which pods reach the API ("10.96.0.1"); empty when they are not told.
 	APIService  string
 	Allocatable corev1.ResourceList
+	// Node returns the node's object, nil while it is not known. UnsafeSysctls are what pods may set besides what is safe.
+	Node          func() *corev1.Node
+	UnsafeSysctls []string
 	// Started is told how long each pod took from SetPod to the report that it runs.
 	Started func(time.Duration)
 	// Parallel bounds the creations and starts that the engine works on at once.
@@ -111,7 +114,7 @@ type Pool struct {
 	found   map[types.UID][]runtime.Container // containers of pods that are not known (yet)
 	synced  bool
 	adopted bool
-	refusal *podstate.Ending // what becomes of new pods; nil: they run
+	refusal *admit.Refusal // why no pod is taken; nil: they are
 	all     sync.WaitGroup
 }
 
@@ -213,9 +216,7 @@ func (p *Pool) SetPod(pod *corev1.Pod) {
 		return
 	}
 	w := newWorker(p, pod)
-	if p.refusal != nil && len(p.found[pod.UID]) == 0 {
-		w.obs.Ending = p.refusal
-	}
+	p.admit(w)
 	p.workers[pod.UID] = w
 	w.adopt(p.found[pod.UID], nil)
 	delete(p.found, pod.UID)

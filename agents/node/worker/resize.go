@@ -3,11 +3,11 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
-	resourcehelper "k8s.io/component-helpers/resource"
 
+	"karve.dev/karve/agents/node/admit"
 	"karve.dev/karve/agents/node/podstate"
 	"karve.dev/karve/agents/node/runtime"
 )
@@ -58,14 +58,6 @@ func (w *worker) weighResize() {
 	}
 }
 
-// amount counts cpu in thousandths and memory in bytes.
-func amount(name corev1.ResourceName, q resource.Quantity) int64 {
-	if name == corev1.ResourceCPU {
-		return q.MilliValue()
-	}
-	return q.Value()
-}
-
 // kickHeld lets resizes that wait for room be weighed again.
 func (w *worker) kickHeld() {
 	w.mu.Lock()
@@ -78,30 +70,16 @@ func (w *worker) kickHeld() {
 
 // room says why a pod's requests do not fit the node beside those of the other pods; nil when they do.
 func (p *Pool) room(pod *corev1.Pod) *podstate.Held {
-	others := corev1.ResourceList{}
-	for _, other := range p.Pods() {
-		if other.UID == pod.UID || other.Status.Phase == corev1.PodSucceeded || other.Status.Phase == corev1.PodFailed {
-			continue
-		}
-		for name, q := range resourcehelper.PodRequests(other, resourcehelper.PodResourcesOptions{}) {
-			sum := others[name]
-			sum.Add(q)
-			others[name] = sum
-		}
+	p.mu.Lock()
+	others := slices.DeleteFunc(p.present(), func(other *corev1.Pod) bool { return other.UID == pod.UID })
+	p.mu.Unlock()
+	switch lack := admit.FirstLack(pod, p.cfg.Allocatable, others); {
+	case lack == nil:
+		return nil
+	case lack.Requested > lack.Capacity:
+		return &podstate.Held{Reason: corev1.PodReasonInfeasible, Message: fmt.Sprintf(
+			"Node didn't have enough capacity: %s, requested: %d, capacity: %d", lack.Name, lack.Requested, lack.Capacity)}
+	default:
+		return &podstate.Held{Reason: corev1.PodReasonDeferred, Message: lack.String()}
 	}
-	asked := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
-	for _, name := range podstate.Resizable {
-		want, capacity, used := asked[name], p.cfg.Allocatable[name], others[name]
-		if want.Cmp(capacity) > 0 {
-			return &podstate.Held{Reason: corev1.PodReasonInfeasible, Message: fmt.Sprintf(
-				"Node didn't have enough capacity: %s, requested: %d, capacity: %d", name, amount(name, want), amount(name, capacity))}
-		}
-		left := capacity.DeepCopy()
-		left.Sub(used)
-		if want.Cmp(left) > 0 {
-			return &podstate.Held{Reason: corev1.PodReasonDeferred, Message: fmt.Sprintf(
-				"Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, amount(name, want), amount(name, used), amount(name, capacity))}
-		}
-	}
-	return nil
 }
