@@ -77,10 +77,10 @@ func (t *target) dial() (*grpc.ClientConn, error) {
 		return nil, err
 	}
 	if !known {
-		return nil, fmt.Errorf("there is no cluster in %s: karve up%s makes one", dir, t.again())
+		return nil, fmt.Errorf("there is no cluster in %s: karve up%s makes one%s", dir, t.again(), t.others())
 	}
 	if _, ok := running(dir); !ok {
-		return nil, fmt.Errorf("cluster %q is stopped: karve up%s starts it", settings.Name, t.again())
+		return nil, fmt.Errorf("cluster %q is stopped: karve up%s starts it%s", settings.Name, t.again(), t.others())
 	}
 	config, err := adminTLS(dir)
 	if err != nil {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -68,4 +70,21 @@ Try:
   karve status%s
   karve down%s
 `, t.again(), t.again())
+}
+
+// adminTLS takes the administrator's certificate out of the cluster's kubeconfig.
+func adminTLS(dir cluster.Dir) (*tls.Config, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", dir.Kubeconfig())
+	if err != nil {
+		return nil, fmt.Errorf("read the cluster's kubeconfig: %w", err)
+	}
+	cert, err := tls.X509KeyPair(config.CertData, config.KeyData)
+	if err != nil {
+		return nil, fmt.Errorf("read the administrator's certificate: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(config.CAData) {
+		return nil, errors.New("read the cluster's CA: the kubeconfig holds none")
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, RootCAs: pool}, nil
 }

@@ -21,6 +21,10 @@ func downCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return down(cmd.Context(), *t, purge) },
 	}
 	t.flags(cmd)
+	cmd.PreRun = func(cmd *cobra.Command, _ []string) {
+		t.guess = !purge // what is removed for good must be named
+		t.choose(cmd)
+	}
 	cmd.Flags().BoolVar(&purge, "purge", false, "remove the data too: everything that the cluster holds is gone")
 	return cmd
 }
@@ -42,7 +46,7 @@ func down(ctx context.Context, t target, purge bool) error {
 		if err := stopDaemon(dir, pid); err != nil {
 			return err
 		}
-		fmt.Println("stopped the cluster")
+		fmt.Printf("stopped the cluster %q\n", settings.Name)
 	}
 	if err := cleanUp(ctx, dir); err != nil {
 		return err

@@ -8,12 +8,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
-	"karve.dev/karve/internal/cluster"
 	"karve.dev/karve/internal/version"
 )
 
@@ -52,8 +50,13 @@ func root() *cobra.Command {
 
   karve up        start a cluster (or say that it runs)
   karve status    show its parts and their health
+  karve why       say what is wrong in it, and what to do
   karve down      stop it; the data stays
-  karve kubectl   kubectl, built in`,
+  karve kubectl   kubectl, built in
+
+Which cluster a command means: --name, else $KARVE_NAME, else that of kubectl's current context if it runs on this
+machine, else the only one that runs, else "karve". up, restore and down --purge heed the first two only.
+karve completion bash|zsh|fish prints a script that completes commands, flags and names.`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		DisableAutoGenTag: true,
@@ -61,37 +64,4 @@ func root() *cobra.Command {
 	}
 	cmd.AddCommand(upCommand(), downCommand(), shutdownCommand(), statusCommand(), whyCommand(), backupCommand(), restoreCommand(), rotateKeyCommand(), kubectlHelp())
 	return cmd
-}
-
-// target is which cluster a command means.
-type target struct {
-	name    string
-	dataDir string
-}
-
-func (t *target) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&t.name, "name", cluster.DefaultName, "the cluster's name")
-	cmd.Flags().StringVar(&t.dataDir, "data-dir", "", "where it keeps its data (default "+cluster.DefaultRoot+"/NAME)")
-}
-
-func (t *target) dir() cluster.Dir {
-	if t.dataDir != "" {
-		if abs, err := filepath.Abs(t.dataDir); err == nil {
-			return cluster.Dir(abs)
-		}
-		return cluster.Dir(t.dataDir)
-	}
-	return cluster.DirOf(t.name)
-}
-
-// again returns the flags that name the same cluster, for hints to the user.
-func (t *target) again() string {
-	out := ""
-	if t.name != cluster.DefaultName {
-		out += " --name " + t.name
-	}
-	if t.dataDir != "" {
-		out += " --data-dir " + t.dataDir
-	}
-	return out
 }

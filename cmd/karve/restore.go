@@ -33,14 +33,14 @@ cluster that does not exist is made, with the backup's keys and settings.`,
   karve restore --name copy monday.karve`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return restore(cmd.Context(), *t, cmd.Flags().Changed("name"), args[0])
+			return restore(cmd.Context(), *t, args[0])
 		},
 	}
-	t.flags(cmd)
+	t.exactFlags(cmd)
 	return cmd
 }
 
-func restore(ctx context.Context, t target, named bool, path string) error {
+func restore(ctx context.Context, t target, path string) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("open the backup: %w", err)
@@ -54,7 +54,7 @@ func restore(ctx context.Context, t target, named bool, path string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w; nothing was changed", path, err)
 	}
-	if err := makeCluster(&t, named, saved); err != nil {
+	if err := makeCluster(&t, saved); err != nil {
 		return err
 	}
 	if _, ok := running(t.dir()); !ok {
@@ -76,7 +76,7 @@ func restore(ctx context.Context, t target, named bool, path string) error {
 }
 
 // makeCluster lays the data directory of a cluster that does not exist, with the backup's keys and settings.
-func makeCluster(t *target, named bool, saved *archive.Reader) error {
+func makeCluster(t *target, saved *archive.Reader) error {
 	var settings cluster.Settings
 	raw, err := content(saved, archive.Settings)
 	if err != nil {
@@ -85,7 +85,7 @@ func makeCluster(t *target, named bool, saved *archive.Reader) error {
 	if err := json.Unmarshal(raw, &settings); err != nil {
 		return fmt.Errorf("read the backup's settings: %w", err)
 	}
-	if named {
+	if t.named {
 		settings.Name = t.name
 	} else if t.dataDir == "" {
 		t.name = settings.Name

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -27,15 +30,48 @@ import (
 const statusTimeout = 5 * time.Second
 
 func statusCommand() *cobra.Command {
-	t := &target{}
+	t, all := &target{}, false
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show a cluster's parts and their health",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return status(cmd.Context(), *t) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if all {
+				return showClusters(cluster.Known())
+			}
+			return status(cmd.Context(), *t)
+		},
 	}
 	t.flags(cmd)
+	cmd.Flags().BoolVarP(&all, "all", "A", false, "list the clusters of this machine")
 	return cmd
+}
+
+func showClusters(known map[string]cluster.Dir) error {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "CLUSTER\tSTATE\tREST\tMEMORY\tDATA")
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		settings, _, err := known[name].Load()
+		if err != nil {
+			return err
+		}
+		if pid, ok := running(known[name]); ok {
+			fmt.Fprintf(w, "%s\trunning\thttps://%s\t%s\t%s\n", name, settings.Listen, resident(pid), known[name])
+		} else {
+			fmt.Fprintf(w, "%s\tstopped\t\t\t%s\n", name, known[name])
+		}
+	}
+	return w.Flush()
+}
+
+// others is a hint at clusters that the user may have meant.
+func (t *target) others() string {
+	known := cluster.Known()
+	delete(known, t.name)
+	if len(known) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (there is also %s: karve status --all)", strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 }
 
 func status(ctx context.Context, t target) error {
@@ -50,11 +86,11 @@ func status(ctx context.Context, t target) error {
 		return err
 	}
 	if !known {
-		return exitCode{3, fmt.Errorf("there is no cluster in %s: karve up%s makes one", dir, t.again())}
+		return exitCode{3, fmt.Errorf("there is no cluster in %s: karve up%s makes one%s", dir, t.again(), t.others())}
 	}
 	pid, ok := running(dir)
 	if !ok {
-		return exitCode{3, fmt.Errorf("cluster %q is stopped: karve up%s starts it (its log: %s)", settings.Name, t.again(), dir.Log())}
+		return exitCode{3, fmt.Errorf("cluster %q is stopped: karve up%s starts it%s (its log: %s)", settings.Name, t.again(), t.others(), dir.Log())}
 	}
 	fmt.Printf("cluster %q runs (process %d, %s resident)\n", settings.Name, pid, resident(pid))
 	fmt.Printf("  REST  https://%s\n  gRPC  %s\n\n", settings.Listen, settings.GRPCListen)

@@ -52,7 +52,7 @@ func upCommand() *cobra.Command {
 			return up(cmd.Context(), o)
 		},
 	}
-	o.flags(cmd)
+	o.exactFlags(cmd)
 	cmd.Flags().StringVar(&o.listen, "listen", "127.0.0.1:6443", "where the Kubernetes REST API listens")
 	cmd.Flags().StringVar(&o.grpcListen, "grpc-listen", "", "where the gRPC API listens (default: the same host, port + 1000)")
 	cmd.Flags().StringVar(&o.clusterCIDR, "cluster-cidr", "", "the pods' address range (default: the first free of 10.244.0.0/16, 10.245.0.0/16, …)")
@@ -127,7 +127,7 @@ func (o *upOptions) settings(dir cluster.Dir) (cluster.Settings, error) {
 			return s, err
 		}
 	}
-	if known && s.Name != o.name && o.changed("name") {
+	if known && s.Name != o.name && o.named {
 		return s, fmt.Errorf("%s holds the cluster %q: leave out --name, or choose another --data-dir", dir, s.Name)
 	}
 	for flag, set := range map[string]func(){

@@ -2,78 +2,240 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"os"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
-	grpcstatus "google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"karve.dev/karve/cmd/karve/internal/why"
 	schedulerv1 "karve.dev/karve/gen/go/karve/scheduler/v1"
-	"karve.dev/karve/internal/cluster"
 )
 
+// whyTimeout bounds everything that why asks.
+const whyTimeout = 20 * time.Second
+
+type whyOptions struct {
+	target
+	namespace string
+	all       bool
+}
+
 func whyCommand() *cobra.Command {
-	t, namespace := &target{}, ""
+	o := &whyOptions{}
 	cmd := &cobra.Command{
-		Use:     "why POD",
-		Short:   "Say why a pod is where it is, or why no node takes it",
-		Args:    cobra.ExactArgs(1),
-		Example: "  karve why my-app-7d9c5b6f4-x2x9z\n  karve why -n shop pod/cart-0",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return why(cmd.Context(), *t, namespace, strings.TrimPrefix(args[0], "pod/"))
-		},
+		Use:   "why [KIND NAME | KIND/NAME | NAME]…",
+		Short: "Say what is wrong and what to do: with an object, a namespace, or everything",
+		Long: `Say what is wrong with an object, what shows it, and what to do about it.
+
+It knows pods, deployments, replicasets, statefulsets, daemonsets, jobs, cronjobs, services, persistentvolumeclaims and
+nodes, by their names and short names. Of a healthy pod it says how the nodes suit it. Without an object it tells what is
+wrong in the namespace, with -A everywhere, worst first.`,
+		Example: `  karve why                     # what is wrong in this namespace?
+  karve why -A                  # … and in all
+  karve why my-app              # the pod, deployment, service, … of that name
+  karve why deploy/my-app svc/my-app
+  karve why -n shop pod cart-0`,
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args) },
 	}
-	t.flags(cmd)
-	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "the pod's namespace")
+	o.flags(cmd)
+	cmd.Flags().StringVarP(&o.namespace, "namespace", "n", "", "the namespace (default: that of the cluster's kubectl context, else \"default\")")
+	cmd.Flags().BoolVarP(&o.all, "all-namespaces", "A", false, "look at all namespaces")
 	return cmd
 }
 
-func why(ctx context.Context, t target, namespace, pod string) error {
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+func (o *whyOptions) run(ctx context.Context, args []string) error {
+	ctx, cancel := context.WithTimeout(ctx, whyTimeout)
 	defer cancel()
-	conn, err := t.dial()
+	if err := readable(o.dir()); err != nil {
+		return err
+	}
+	conn, err := o.dial()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	answer, err := schedulerv1.NewSchedulerServiceClient(conn).Explain(ctx, &schedulerv1.ExplainRequest{Namespace: namespace, Name: pod})
+	kube, context, err := o.kube()
 	if err != nil {
-		return fmt.Errorf("%s (asked cluster %q; --name asks another)", grpcstatus.Convert(err).Message(), t.name)
+		return err
 	}
-	fmt.Println(answer.GetSummary())
-	for _, n := range answer.GetNodes() {
-		if len(n.GetReasons()) == 0 {
-			fmt.Printf("  %s: fits, score %d\n", n.GetNode(), n.GetScore())
-			continue
+	switch {
+	case o.all && len(args) > 0:
+		return errors.New("give an object or -A, not both")
+	case o.all:
+		o.namespace = ""
+	case o.namespace == "":
+		o.namespace = contextNamespace(context)
+	}
+	world, err := gather(ctx, conn, o.namespace)
+	if err != nil {
+		return err
+	}
+	if _, err := world.About(why.Subject{Kind: "ns", Name: o.namespace}); err != nil && o.namespace != "" {
+		return fmt.Errorf("there is no namespace %q", o.namespace)
+	}
+	a := &answer{out: os.Stdout, kube: kube, scheduler: schedulerv1.NewSchedulerServiceClient(conn), everywhere: o.all, direct: len(args) > 0}
+	if len(args) == 0 {
+		if a.print(ctx, world.All()) == 0 {
+			fmt.Printf("nothing is wrong%s\n", inNamespace(o.namespace))
 		}
-		for _, r := range n.GetReasons() {
-			fmt.Printf("  %s: %s", n.GetNode(), r.GetMessage())
-			if r.GetCounterfactual() != "" {
-				fmt.Printf(" (%s)", r.GetCounterfactual())
-			}
-			fmt.Println()
+		return nil
+	}
+	subjects, err := world.Parse(o.namespace, args)
+	if err != nil {
+		return err
+	}
+	for _, s := range subjects {
+		found, err := world.About(s)
+		if err != nil {
+			return err
 		}
+		a.print(ctx, found)
 	}
 	return nil
 }
 
-// adminTLS takes the administrator's certificate out of the cluster's kubeconfig.
-func adminTLS(dir cluster.Dir) (*tls.Config, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", dir.Kubeconfig())
+// kube is for what only the REST API has, and names the context that kubectl knows the cluster by.
+func (o *whyOptions) kube() (kube kubernetes.Interface, context string, err error) {
+	file, err := clientcmd.LoadFromFile(o.dir().Kubeconfig())
 	if err != nil {
-		return nil, fmt.Errorf("read the cluster's kubeconfig: %w", err)
+		return nil, "", fmt.Errorf("read the cluster's kubeconfig: %w", err)
 	}
-	cert, err := tls.X509KeyPair(config.CertData, config.KeyData)
+	config, err := clientcmd.NewDefaultClientConfig(*file, nil).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("read the administrator's certificate: %w", err)
+		return nil, "", fmt.Errorf("read the cluster's kubeconfig: %w", err)
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(config.CAData) {
-		return nil, errors.New("read the cluster's CA: the kubeconfig holds none")
+	kube, err = kubernetes.NewForConfig(config)
+	return kube, file.CurrentContext, err
+}
+
+// contextNamespace is what the user has told kubectl for the cluster.
+func contextNamespace(context string) string {
+	config, err := userConfig()
+	if err == nil && config.Contexts[context] != nil && config.Contexts[context].Namespace != "" {
+		return config.Contexts[context].Namespace
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, RootCAs: pool}, nil
+	return corev1.NamespaceDefault
+}
+
+func inNamespace(namespace string) string {
+	if namespace == "" {
+		return " in any namespace"
+	}
+	return fmt.Sprintf(" in namespace %q", namespace)
+}
+
+// answer prints findings, and asks the cluster what they leave open.
+type answer struct {
+	out       io.Writer
+	kube      kubernetes.Interface
+	scheduler schedulerv1.SchedulerServiceClient
+	// everywhere names namespaces, direct answers a question about one object.
+	everywhere, direct bool
+}
+
+// print returns how many findings hold.
+func (a *answer) print(ctx context.Context, found []why.Finding) (printed int) {
+	for i := range found {
+		f := &found[i]
+		if f.Refused != "" && !refuses(ctx, f.Refused) {
+			if !a.direct || len(found) > 1 {
+				continue
+			}
+			f = &why.Finding{About: f.About, Cause: "nothing is wrong: " + f.Refused + " answers, though no container declares that port"}
+		}
+		if printed++; printed > 1 {
+			fmt.Fprintln(a.out)
+		}
+		a.one(ctx, f)
+	}
+	return printed
+}
+
+func (a *answer) one(ctx context.Context, f *why.Finding) {
+	head := f.About.String()
+	if a.everywhere && f.About.Namespace != "" {
+		head = f.About.Namespace + " " + head
+	}
+	if f.Of > 1 {
+		head += fmt.Sprintf(": %d of %d pods", f.Pods, f.Of)
+	}
+	fmt.Fprintf(a.out, "%s: %s\n", head, f.Cause)
+	for _, line := range f.Because {
+		fmt.Fprintf(a.out, "    %s\n", line)
+	}
+	if f.Log != nil {
+		a.log(ctx, f.Log)
+	}
+	if f.Schedule != nil && (a.direct || f.Severity > why.Note) {
+		a.schedule(ctx, f.Schedule)
+	}
+	for _, line := range f.Do {
+		fmt.Fprintf(a.out, "  → %s\n", line)
+	}
+}
+
+// tail is how many lines of a log are shown.
+const tail = 5
+
+func (a *answer) log(ctx context.Context, l *why.Log) {
+	lines := int64(tail)
+	raw, err := a.kube.CoreV1().Pods(l.Namespace).GetLogs(l.Pod, &corev1.PodLogOptions{Container: l.Container, Previous: l.Previous, TailLines: &lines}).DoRaw(ctx)
+	text := strings.TrimRight(string(raw), "\n")
+	switch {
+	case err != nil:
+		fmt.Fprintf(a.out, "    its log cannot be read: %v\n", err)
+	case text == "":
+		fmt.Fprintln(a.out, "    its log is empty")
+	default:
+		fmt.Fprintln(a.out, "    its log ends:")
+		for line := range strings.Lines(text) {
+			fmt.Fprintf(a.out, "      | %s\n", strings.TrimRight(line, "\r\n"))
+		}
+	}
+}
+
+// mostNodes is about how many nodes the scheduler's word is shown.
+const mostNodes = 10
+
+func (a *answer) schedule(ctx context.Context, pod *why.Subject) {
+	answer, err := a.scheduler.Explain(ctx, &schedulerv1.ExplainRequest{Namespace: pod.Namespace, Name: pod.Name})
+	if err != nil {
+		return // what is known without it has been said
+	}
+	for i, n := range answer.GetNodes() {
+		if i == mostNodes {
+			fmt.Fprintf(a.out, "    … and %d more nodes\n", len(answer.GetNodes())-mostNodes)
+			return
+		}
+		if len(n.GetReasons()) == 0 {
+			fmt.Fprintf(a.out, "    %s: fits, score %d\n", n.GetNode(), n.GetScore())
+		}
+		for _, r := range n.GetReasons() {
+			fmt.Fprintf(a.out, "    %s: %s", n.GetNode(), r.GetMessage())
+			if r.GetCounterfactual() != "" {
+				fmt.Fprintf(a.out, " (%s)", r.GetCounterfactual())
+			}
+			fmt.Fprintln(a.out)
+		}
+	}
+}
+
+// refuses tells whether nothing listens at an address. What cannot be reached from here is not said to refuse.
+func refuses(ctx context.Context, address string) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
 }

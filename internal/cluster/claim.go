@@ -49,6 +49,26 @@ func CheckClaim(name string, dir Dir) error {
 	return fmt.Errorf("%w: there is a cluster %q in %s already: choose another --name, or remove that one (karve down --data-dir %s)", ErrClaimed, name, owner, owner)
 }
 
+// Known are the clusters of this machine, by their names. Whoever may not see them sees none.
+func Known() map[string]Dir {
+	out := map[string]Dir{}
+	entries, err := os.ReadDir(claims)
+	if err != nil {
+		return out
+	}
+	for _, e := range entries {
+		raw, err := os.ReadFile(filepath.Join(claims, e.Name()))
+		if err != nil {
+			continue
+		}
+		dir := Dir(strings.TrimSpace(string(raw)))
+		if s, known, err := dir.Load(); err == nil && known && s.Name == e.Name() {
+			out[e.Name()] = dir
+		}
+	}
+	return out
+}
+
 // Release gives up a name, if dir has it.
 func Release(name string, dir Dir) error {
 	if err := CheckClaim(name, dir); err != nil {

@@ -1,0 +1,212 @@
+package why
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+var noon = time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
+
+func ago(d time.Duration) metav1.Time { return metav1.NewTime(noon.Add(-d)) }
+
+// pod is one that runs and is ready on n1, with a container "app" of image my-app:v2; changes make it otherwise.
+func pod(changes ...func(*corev1.Pod)) corev1.Pod {
+	started := true
+	p := corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "web"},
+		Spec:       corev1.PodSpec{NodeName: "n1", SchedulerName: corev1.DefaultSchedulerName, Containers: []corev1.Container{{Name: "app", Image: "my-app:v2"}}},
+		Status: corev1.PodStatus{
+			Phase: corev1.PodRunning, PodIP: "10.0.0.1",
+			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: ago(time.Minute)}},
+			ContainerStatuses: []corev1.ContainerStatus{{
+				Name: "app", Ready: true, Started: &started, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: ago(time.Minute)}},
+			}},
+		},
+	}
+	for _, change := range changes {
+		change(&p)
+	}
+	return p
+}
+
+// waits has the container wait.
+func waits(reason, message string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		unreadyPod(p)
+		s := &p.Status.ContainerStatuses[0]
+		s.Ready, s.Started, s.State = false, nil, corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
+	}
+}
+
+// crashed has it wait after it ended.
+func crashed(t corev1.ContainerStateTerminated) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		waits("CrashLoopBackOff", "back-off 40s restarting failed container=app pod=web_shop(web)")(p)
+		t.FinishedAt = ago(10 * time.Second)
+		p.Status.ContainerStatuses[0].RestartCount = 3
+		p.Status.ContainerStatuses[0].LastTerminationState.Terminated = &t
+	}
+}
+
+func unreadyPod(p *corev1.Pod) {
+	p.Status.Conditions[0].Status = corev1.ConditionFalse
+	p.Status.ContainerStatuses[0].Ready = false
+}
+
+func image(name string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.Spec.Containers[0].Image = name }
+}
+
+func unscheduledPod(p *corev1.Pod) {
+	p.Spec.NodeName, p.Status = "", corev1.PodStatus{Phase: corev1.PodPending}
+}
+
+func event(of, reason, message string) corev1.Event {
+	return corev1.Event{InvolvedObject: corev1.ObjectReference{UID: types.UID(of)}, Type: corev1.EventTypeWarning, Reason: reason, Message: message, Count: 4, LastTimestamp: ago(5 * time.Second)}
+}
+
+func world(change func(*World), pods ...corev1.Pod) *World {
+	w := &World{
+		Now: noon, Pods: pods,
+		Nodes: []corev1.Node{{
+			ObjectMeta: metav1.ObjectMeta{Name: "n1"},
+			Status: corev1.NodeStatus{
+				Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
+				Images:     []corev1.ContainerImage{{Names: []string{"my-app:latest"}}, {Names: []string{"my-app:v2"}}, {Names: []string{"redis:7", "redis@sha256:1"}}},
+			},
+		}},
+	}
+	if change != nil {
+		change(w)
+	}
+	return w
+}
+
+// told is everything that a finding says.
+func told(f Finding) string {
+	return strings.Join(append(append([]string{f.Cause}, f.Because...), f.Do...), "\n")
+}
+
+func TestPods(t *testing.T) {
+	for name, c := range map[string]struct {
+		pod    corev1.Pod
+		world  func(*World)
+		worst  Severity
+		says   []string
+		hasLog bool
+	}{
+		"well":            {pod: pod(), says: []string{"nothing is wrong: it runs on n1, ready for 60s"}},
+		"image, typing":   {pod: pod(image("my-ap:v2"), waits("ImagePullBackOff", `Back-off pulling image "my-ap:v2": ErrImagePull: pull access denied for my-ap`)), worst: Broken, says: []string{"image my-ap:v2 is not on the node's engine", "no such image, or wants a login", "pull access denied for my-ap", "did you mean my-app:v2 or my-app:latest?", "kubectl -n shop set image pod/web app=my-app:v2", "create secret docker-registry"}},
+		"image, tag":      {pod: pod(image("my-app:v3"), waits("ErrImageNeverPull", "…")), worst: Broken, says: []string{"imagePullPolicy Never", "set image pod/web app=my-app:v2"}},
+		"image, unknown":  {pod: pod(image("zebra"), waits("ErrImagePull", "dial tcp: lookup registry: no such host")), worst: Broken, says: []string{"this machine is offline", "docker build -t zebra ."}},
+		"no ConfigMap":    {pod: pod(waits("CreateContainerConfigError", `configmap "app-confg" not found`)), world: withConfig, worst: Broken, says: []string{`there is no ConfigMap "app-confg" in namespace "shop"`, "there is app-config", "kubectl -n shop create configmap app-confg"}},
+		"no key":          {pod: pod(waits("CreateContainerConfigError", `couldn't find key loglevel in ConfigMap shop/app-config`)), world: withConfig, worst: Broken, says: []string{`ConfigMap "app-config" has no key "loglevel"`, "it has log_level", "kubectl -n shop edit configmap app-config"}},
+		"volume's object": {pod: pod(waits("ContainerCreating", `MountVolume.SetUp failed for volume "c" : secret "db" not found`)), worst: Broken, says: []string{`volume c: there is no Secret "db"`, "create secret generic db"}},
+		"crash":           {pod: pod(crashed(corev1.ContainerStateTerminated{ExitCode: 3})), worst: Broken, says: []string{"CrashLoopBackOff: it ended with exit code 3", "restarted 3 times, the next time in 30s", "kubectl -n shop logs web -c app --previous"}, hasLog: true},
+		"crash, signal":   {pod: pod(crashed(corev1.ContainerStateTerminated{ExitCode: 139})), worst: Broken, says: []string{"SIGSEGV"}, hasLog: true},
+		"no such program": {pod: pod(crashed(corev1.ContainerStateTerminated{ExitCode: 128, Message: `runc create failed: unable to start container process: exec: "/x": stat /x: no such file or directory: unknown`})), worst: Broken, says: []string{`could not be started: exec: "/x": stat /x: no such file or directory`, "correct command and args"}},
+		"memory":          {pod: pod(limited, crashed(corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"})), worst: Broken, says: []string{"more memory than its limit 20Mi (OOMKilled)", "such as 40Mi"}, hasLog: true},
+		"liveness":        {pod: pod(crashed(corev1.ContainerStateTerminated{ExitCode: 0})), world: events(event("web", "Killing", "Container app failed liveness probe, will be restarted"), event("web", "Unhealthy", "Liveness probe failed: timeout")), worst: Broken, says: []string{"its liveness probe fails", "Liveness probe failed: timeout", "livenessProbe"}, hasLog: true},
+		"readiness":       {pod: pod(unreadyPod, probed), world: events(event("web", "Unhealthy", "Readiness probe failed: dial tcp 10.0.0.1:8081: connect: connection refused")), worst: Unready, says: []string{"readiness probe (GET /ok on port 8081) does not succeed", "5s ago, 4 times", "nothing listens on port 8081", "declares 8080 (web)"}},
+		"init":            {pod: pod(unreadyPod, initialising), worst: Stuck, says: []string{"init container wait still runs; 0 of 1 init containers have ended", "logs web -c wait -f"}, hasLog: true},
+		"no claim":        {pod: pod(unscheduledPod, claims("data")), worst: Stuck, says: []string{`there is no PersistentVolumeClaim "data"`}},
+		"no class":        {pod: pod(unscheduledPod, claims("data")), world: classless, worst: Stuck, says: []string{`its claim data: there is no StorageClass "fast"`, "standard is the default"}},
+		"no node":         {pod: pod(unscheduledPod, refusedBy("0/1 nodes are available: 1 Insufficient cpu.")), worst: Stuck, says: []string{"1 Insufficient cpu", "lower resources.requests"}},
+		"other scheduler": {pod: pod(unscheduledPod, func(p *corev1.Pod) { p.Spec.SchedulerName = "mine" }), worst: Stuck, says: []string{`a scheduler called "mine"`}},
+		"gates": {pod: pod(func(p *corev1.Pod) {
+			p.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "example.org/lb"}}
+		}), worst: Unready, says: []string{"readiness gates are not: example.org/lb"}},
+		"finalizers":       {pod: pod(deleted(time.Minute, 1), over, func(p *corev1.Pod) { p.Finalizers = []string{"example.org/hold"} }), worst: Stuck, says: []string{"kept by finalizers: example.org/hold", `patch pod web -p '{"metadata":{"finalizers":null}}'`}},
+		"stops slowly":     {pod: pod(deleted(10*time.Second, 600)), worst: Note, says: []string{"have 9m50s of their 600s of grace left", "delete pod web --grace-period=1"}},
+		"deleted, no node": {pod: pod(deleted(time.Hour, 30)), world: silent, worst: Stuck, says: []string{"its node n1 is away", "--force --grace-period=0"}},
+		"silent node":      {pod: pod(), world: silent, worst: Down, says: []string{"its node n1 is not ready: Kubelet stopped posting node status.", "karve why node/n1"}},
+		"evicted": {pod: pod(func(p *corev1.Pod) {
+			p.Status = corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted", Message: "The node was low on resource: memory."}
+		}), worst: Broken, says: []string{"Evicted from node n1", "low on resource: memory", "kubectl -n shop delete pod web"}},
+		"ended badly": {pod: pod(over, func(p *corev1.Pod) {
+			p.Status.Phase = corev1.PodFailed
+			p.Status.ContainerStatuses[0].State.Terminated.ExitCode = 127
+		}), worst: Broken, says: []string{"the shell did not find the program"}, hasLog: true},
+		"sandbox": {pod: pod(waits("ContainerCreating", "")), world: events(event("web", "FailedCreatePodSandBox", "no addresses left")), worst: Broken, says: []string{"its sandbox cannot be made: no addresses left"}},
+		"was restarted": {pod: pod(func(p *corev1.Pod) {
+			p.Status.ContainerStatuses[0].RestartCount = 2
+			p.Status.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 1, FinishedAt: ago(time.Minute)}
+		}), says: []string{"it is ready; container app was restarted 60s ago (2 times in all): it ended with exit code 1"}},
+		"sidecar not ready": {pod: pod(unreadyPod, sidecar), world: events(event("web", "Unhealthy", "Startup probe failed: no")), worst: Unready, says: []string{"init container proxy: runs, and its startup probe (run true) does not succeed"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			found, err := world(c.world, c.pod).About(Subject{"pod", "shop", "web"})
+			require.NoError(t, err)
+			require.Equal(t, c.worst, found[0].Severity, told(found[0]))
+			for _, s := range c.says {
+				require.Contains(t, told(found[0]), s)
+			}
+			require.Equal(t, c.hasLog, found[0].Log != nil)
+		})
+	}
+}
+
+func events(all ...corev1.Event) func(*World) { return func(w *World) { w.Events = all } }
+
+func withConfig(w *World) {
+	w.ConfigMaps = []corev1.ConfigMap{{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "app-config"}, Data: map[string]string{"log_level": ""}}}
+}
+
+func silent(w *World) {
+	w.Nodes[0].Status.Conditions[0] = corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionUnknown, Message: "Kubelet stopped posting node status.", LastTransitionTime: ago(time.Minute)}
+}
+
+func limited(p *corev1.Pod) {
+	p.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("20Mi")}
+}
+
+func probed(p *corev1.Pod) {
+	p.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "web", ContainerPort: 8080}}
+	p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ok", Port: intstr.FromInt32(8081)}}}
+}
+
+func initialising(p *corev1.Pod) {
+	p.Spec.InitContainers = []corev1.Container{{Name: "wait"}}
+	p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "wait", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: ago(time.Minute)}}, Started: new(true)}}
+	waits("PodInitializing", "")(p)
+}
+
+func sidecar(p *corev1.Pod) {
+	always := corev1.ContainerRestartPolicyAlways
+	probe := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"true"}}}}
+	p.Spec.InitContainers = []corev1.Container{{Name: "proxy", RestartPolicy: &always, StartupProbe: probe}}
+	p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "proxy", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: ago(time.Minute)}}}}
+	waits("PodInitializing", "")(p)
+}
+
+func claims(name string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Spec.Volumes = []corev1.Volume{{Name: "d", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}}}}
+	}
+}
+
+func refusedBy(message string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: message}}
+	}
+}
+
+func deleted(before time.Duration, grace int64) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		ends := metav1.NewTime(noon.Add(-before).Add(time.Duration(grace) * time.Second))
+		p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &ends, &grace
+	}
+}
+
+func over(p *corev1.Pod) {
+	unreadyPod(p)
+	p.Status.ContainerStatuses[0].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}
+}
