@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -89,8 +88,7 @@ func (m *Manager) Forget() {
 func (m *Manager) Ensure(ctx context.Context, c *corev1.Container, auths []runtime.Credentials, emit Emit) (runtime.Image, error) {
 	name := c.Image
 	if !valid(name) {
-		emit(corev1.EventTypeWarning, "InspectFailed", "Failed to apply default image tag %q: couldn't parse image name %q: invalid reference format", name, name)
-		return runtime.Image{}, &Failure{Image: name, Reason: InvalidImageName, Message: fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: invalid reference format", name, name)}
+		return runtime.Image{}, refuse(emit, &Failure{Image: name, Reason: InvalidImageName, Message: fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: invalid reference format", name, name)})
 	}
 	have, err := m.find(ctx, name)
 	present := err == nil
@@ -98,8 +96,7 @@ func (m *Manager) Ensure(ctx context.Context, c *corev1.Container, auths []runti
 		if errors.Is(err, runtime.ErrUnavailable) || ctx.Err() != nil {
 			return runtime.Image{}, err
 		}
-		emit(corev1.EventTypeWarning, "InspectFailed", "Failed to inspect image %q: %v", name, err)
-		return runtime.Image{}, &Failure{Image: name, Reason: ImageInspectError, Message: fmt.Sprintf("Failed to inspect image %q: %v", name, err), Retry: true}
+		return runtime.Image{}, refuse(emit, &Failure{Image: name, Reason: ImageInspectError, Message: fmt.Sprintf("Failed to inspect image %q: %v", name, err), Retry: true})
 	}
 	switch policy := pullPolicy(c); {
 	case policy != corev1.PullAlways && present:
@@ -107,12 +104,22 @@ func (m *Manager) Ensure(ctx context.Context, c *corev1.Container, auths []runti
 		emit(corev1.EventTypeNormal, "Pulled", "Container image %q already present on machine and can be accessed by the pod", name)
 		return have, nil
 	case policy == corev1.PullNever:
-		emit(corev1.EventTypeWarning, ErrImageNeverPull, "Container image %q is not present with pull policy of Never", name)
-		return runtime.Image{}, &Failure{Image: name, Reason: ErrImageNeverPull, Message: fmt.Sprintf("Container image %q is not present with pull policy of Never", name)}
+		return runtime.Image{}, refuse(emit, &Failure{Image: name, Reason: ErrImageNeverPull, Message: fmt.Sprintf("Container image %q is not present with pull policy of Never", name)})
 	case present && !hasRegistry(name):
 		return m.refresh(ctx, name, have, auths, emit), nil
 	}
 	return m.pull(ctx, name, auths, emit)
+}
+
+// refuse tells of a failure that no pull has had a part in.
+func refuse(emit Emit, f *Failure) *Failure {
+	reason := "InspectFailed"
+	if f.Reason == ErrImageNeverPull {
+		reason = f.Reason
+	}
+	emit(corev1.EventTypeWarning, reason, "%s", f.Message)
+	emit(corev1.EventTypeWarning, "Failed", "Error: %s", f.Reason)
+	return f
 }
 
 // refresh asks the registry for a newer image where that can make sense, and keeps what is there otherwise.
@@ -236,63 +243,3 @@ func (m *Manager) find(ctx context.Context, name string) (runtime.Image, error) 
 	}
 	return image, nil
 }
-
-// pullPolicy is the container's, or the default that its tag implies.
-func pullPolicy(c *corev1.Container) corev1.PullPolicy {
-	if c.ImagePullPolicy != "" {
-		return c.ImagePullPolicy
-	}
-	if tag := tagOf(c.Image); tag == "" || tag == "latest" {
-		return corev1.PullAlways
-	}
-	return corev1.PullIfNotPresent
-}
-
-func tagOf(name string) string {
-	if _, digest, ok := strings.Cut(name, "@"); ok {
-		return digest
-	}
-	last := name[strings.LastIndex(name, "/")+1:]
-	_, tag, _ := strings.Cut(last, ":")
-	return tag
-}
-
-// hasRegistry tells whether a name carries a registry host, by the rule that every container tool follows: its first
-// part has a dot or a port, or is localhost.
-func hasRegistry(name string) bool {
-	host, _, more := strings.Cut(name, "/")
-	return more && (strings.ContainsAny(host, ".:") || host == "localhost")
-}
-
-// valid checks a reference's form: lower-case path, then an optional tag and digest.
-func valid(name string) bool {
-	path, digest, hasDigest := strings.Cut(name, "@")
-	if hasDigest && !strings.Contains(digest, ":") {
-		return false
-	}
-	host, rest, more := strings.Cut(path, "/")
-	if more && hasRegistry(name) {
-		path = rest
-		if host == "" {
-			return false
-		}
-	}
-	repository, tag := path, ""
-	if i := strings.LastIndex(path, ":"); i > strings.LastIndex(path, "/") {
-		repository, tag = path[:i], path[i+1:]
-		if tag == "" || len(tag) > 128 || !every(tag, isTagRune) {
-			return false
-		}
-	}
-	return !slices.ContainsFunc(strings.Split(repository, "/"), func(part string) bool {
-		return part == "" || !every(part, isPathRune) || !isAlphanumeric(rune(part[0])) || !isAlphanumeric(rune(part[len(part)-1]))
-	})
-}
-
-func every(s string, ok func(rune) bool) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return !ok(r) })
-}
-
-func isAlphanumeric(r rune) bool { return r >= 'a' && r <= 'z' || r >= '0' && r <= '9' }
-func isPathRune(r rune) bool     { return isAlphanumeric(r) || r == '.' || r == '_' || r == '-' }
-func isTagRune(r rune) bool      { return isPathRune(r) || r >= 'A' && r <= 'Z' }

@@ -121,7 +121,7 @@ var hostPathTypes = map[corev1.HostPathType]struct {
 	corev1.HostPathDirectoryOrCreate: {os.FileMode.IsDir, "a directory", func(p string) error { return os.MkdirAll(p, 0o755) }},
 	corev1.HostPathFile:              {os.FileMode.IsRegular, "a file", nil},
 	corev1.HostPathFileOrCreate:      {os.FileMode.IsRegular, "a file", func(p string) error { return os.WriteFile(p, nil, 0o644) }},
-	corev1.HostPathSocket:            {func(m os.FileMode) bool { return m&os.ModeSocket != 0 }, "a socket", nil},
+	corev1.HostPathSocket:            {func(m os.FileMode) bool { return m&os.ModeSocket != 0 }, "a socket file", nil},
 	corev1.HostPathCharDev:           {func(m os.FileMode) bool { return m&os.ModeCharDevice != 0 }, "a character device", nil},
 	corev1.HostPathBlockDev:          {func(m os.FileMode) bool { return m&os.ModeDevice != 0 && m&os.ModeCharDevice == 0 }, "a block device", nil},
 }
@@ -151,8 +151,25 @@ func preparePath(src *corev1.HostPathVolumeSource) (string, error) {
 		}
 		info, err = os.Stat(path)
 	}
-	if err != nil || !rule.is(info.Mode()) {
-		return "", fmt.Errorf("hostPath type check failed: %s is not %s", path, rule.what)
+	switch {
+	case os.IsNotExist(err):
+		return "", fmt.Errorf("hostPath type check failed, %s is not %s, unable to determine its type: path %q does not exist", path, rule.what, path)
+	case err != nil:
+		return "", fmt.Errorf("hostPath type check failed, %s is not %s, unable to determine its type: %w", path, rule.what, err)
+	case !rule.is(info.Mode()):
+		return "", fmt.Errorf("hostPath type check failed: %s is not %s, it's a %s", path, rule.what, hostPathType(info.Mode()))
 	}
 	return path, nil
+}
+
+// hostPathType is the type that what is at a path has.
+func hostPathType(mode os.FileMode) corev1.HostPathType {
+	for _, kind := range []corev1.HostPathType{
+		corev1.HostPathDirectory, corev1.HostPathFile, corev1.HostPathSocket, corev1.HostPathCharDev, corev1.HostPathBlockDev,
+	} {
+		if hostPathTypes[kind].is(mode) {
+			return kind
+		}
+	}
+	return "special file"
 }

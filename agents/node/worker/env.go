@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"karve.dev/karve/agents/node/envfile"
 	"karve.dev/karve/agents/node/podfield"
 )
 
@@ -120,6 +121,8 @@ func (s *starting) valueFrom(from *corev1.EnvVarSource, facts *podfield.Facts) (
 	case from.ResourceFieldRef != nil:
 		value, err = podfield.Resource(s.pod, facts, s.c.Name, from.ResourceFieldRef)
 		return value, true, err
+	case from.FileKeyRef != nil:
+		return s.fromFile(from.FileKeyRef)
 	case from.ConfigMapKeyRef != nil:
 		ref := from.ConfigMapKeyRef
 		object := s.pool.cfg.Objects.ConfigMap(s.namespace, ref.Name)
@@ -138,6 +141,21 @@ func (s *starting) valueFrom(from *corev1.EnvVarSource, facts *podfield.Facts) (
 		return found(value, ok, object != nil, ref.Optional, "secret", "Secret", ref.Name, ref.Key, s.namespace)
 	}
 	return "", false, fmt.Errorf("this source of an environment variable is not supported yet")
+}
+
+// fromFile reads a variable from a file that another container of the pod has written into a volume.
+func (s *starting) fromFile(ref *corev1.FileKeySelector) (value string, ok bool, err error) {
+	folder, known := s.volumes().Paths[ref.VolumeName]
+	if !known {
+		return "", false, fmt.Errorf("cannot find the volume %q referenced by FileKeyRef", ref.VolumeName)
+	}
+	if value, err = envfile.Read(folder, ref.Path, ref.Key); err != nil {
+		return "", false, fmt.Errorf("couldn't parse env file: %w", err)
+	}
+	if value == "" && !isTrue(ref.Optional) {
+		return "", false, fmt.Errorf("environment variable key %q not found in file %q", ref.Key, ref.Path)
+	}
+	return value, value != "", nil
 }
 
 func found(value string, ok, exists bool, optional *bool, resource, kind, name, key, namespace string) (string, bool, error) {

@@ -3,7 +3,6 @@ package worker
 import (
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,26 +11,40 @@ import (
 // maxHostname is the longest host name that the kernel takes.
 const maxHostname = 63
 
-// hostname is what processes of the pod are told.
-func hostname(pod *corev1.Pod, domain string) string {
-	name := pod.Spec.Hostname
-	if name == "" {
-		name = pod.Name
+// maxFQDN is the longest full name that the kernel takes for a host name.
+const maxFQDN = 64
+
+// hostname is the short name of the pod.
+func hostname(pod *corev1.Pod) string {
+	name := pod.Name
+	switch {
+	case pod.Spec.HostnameOverride != nil:
+		name = *pod.Spec.HostnameOverride
+	case pod.Spec.Hostname != "":
+		name = pod.Spec.Hostname
 	}
 	if len(name) > maxHostname {
 		name = strings.TrimRight(name[:maxHostname], "-.")
 	}
-	if isTrue(pod.Spec.SetHostnameAsFQDN) {
-		if full := qualified(pod, name, domain); full != "" {
-			return full
-		}
-	}
 	return name
+}
+
+// kernelHostname is what processes of the pod are told when they ask the kernel.
+func kernelHostname(pod *corev1.Pod, domain string) (string, error) {
+	name := hostname(pod)
+	full := qualified(pod, name, domain)
+	switch {
+	case full == "" || !isTrue(pod.Spec.SetHostnameAsFQDN):
+		return name, nil
+	case len(full) > maxFQDN:
+		return "", fmt.Errorf("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (%d characters is the max, %d characters requested)", full, maxFQDN, len(full))
+	}
+	return full, nil
 }
 
 // qualified is the pod's name in DNS, if it has one.
 func qualified(pod *corev1.Pod, name, domain string) string {
-	if pod.Spec.Subdomain == "" || domain == "" {
+	if pod.Spec.Subdomain == "" || domain == "" || pod.Spec.HostnameOverride != nil {
 		return ""
 	}
 	return strings.Join([]string{name, pod.Spec.Subdomain, pod.Namespace, "svc", domain}, ".")
@@ -52,7 +65,7 @@ func (s *starting) hostsFile() string {
 		} {
 			b.WriteString(line + "\n")
 		}
-		name := hostname(s.pod, "")
+		name := hostname(s.pod)
 		if full := qualified(s.pod, name, s.pool.cfg.DNS.Domain); full != "" {
 			name = full + "\t" + name
 		}
@@ -65,95 +78,6 @@ func (s *starting) hostsFile() string {
 		for _, alias := range s.pod.Spec.HostAliases {
 			b.WriteString(alias.IP + "\t" + strings.Join(alias.Hostnames, "\t") + "\n")
 		}
-	}
-	return b.String()
-}
-
-// resolver is the content of a resolv.conf.
-type resolver struct {
-	servers, search, options []string
-}
-
-func hostResolver() *resolver {
-	r := &resolver{}
-	data, _ := os.ReadFile("/etc/resolv.conf") // a host without one has no servers to share
-	for line := range strings.Lines(string(data)) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 {
-			continue
-		}
-		switch fields[0] {
-		case "nameserver":
-			r.servers = append(r.servers, fields[1])
-		case "search":
-			r.search = fields[1:]
-		case "options":
-			r.options = append(r.options, fields[1:]...)
-		}
-	}
-	return r
-}
-
-// resolvFile is the pod's resolv.conf, by its dnsPolicy and dnsConfig.
-func (s *starting) resolvFile() string {
-	r := &resolver{}
-	policy, dns := s.pod.Spec.DNSPolicy, s.pool.cfg.DNS
-	inCluster := policy == corev1.DNSClusterFirstWithHostNet || (policy == corev1.DNSClusterFirst || policy == "") && !s.pod.Spec.HostNetwork
-	switch {
-	case policy == corev1.DNSNone:
-	case inCluster && len(dns.Servers) > 0:
-		r.servers = dns.Servers
-		for _, part := range []string{s.namespace + ".svc.", "svc.", ""} {
-			r.search = append(r.search, part+dns.Domain)
-		}
-		r.search = append(r.search, hostResolver().search...)
-		r.options = []string{"ndots:5"}
-	default:
-		r = hostResolver()
-	}
-	if c := s.pod.Spec.DNSConfig; c != nil {
-		r.servers = unique(append(slices.Clone(r.servers), c.Nameservers...))
-		r.search = unique(append(r.search, c.Searches...))
-		r.addOptions(c.Options)
-	}
-	return r.String()
-}
-
-// addOptions sets options by name: later ones take the place of earlier ones.
-func (r *resolver) addOptions(options []corev1.PodDNSConfigOption) {
-	for _, o := range options {
-		r.options = slices.DeleteFunc(r.options, func(have string) bool {
-			name, _, _ := strings.Cut(have, ":")
-			return name == o.Name
-		})
-		text := o.Name
-		if o.Value != nil {
-			text += ":" + *o.Value
-		}
-		r.options = append(r.options, text)
-	}
-}
-
-func unique(list []string) []string {
-	var out []string
-	for _, s := range list {
-		if !slices.Contains(out, s) {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-func (r *resolver) String() string {
-	var b strings.Builder
-	if len(r.search) > 0 {
-		fmt.Fprintf(&b, "search %s\n", strings.Join(r.search, " "))
-	}
-	for _, server := range r.servers {
-		fmt.Fprintf(&b, "nameserver %s\n", server)
-	}
-	if len(r.options) > 0 {
-		fmt.Fprintf(&b, "options %s\n", strings.Join(r.options, " "))
 	}
 	return b.String()
 }

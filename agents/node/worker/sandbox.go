@@ -72,6 +72,10 @@ func (w *worker) beginSandbox(ctx context.Context, a podstate.Action) {
 	if again {
 		w.pool.cfg.Events.EventOn(w.ref(""), corev1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
 	}
+	_, omitted := w.resolver(pod)
+	for _, what := range omitted {
+		w.pool.cfg.Events.EventOn(w.ref(""), corev1.EventTypeWarning, "DNSConfigForming", "%s", what)
+	}
 	w.launch(ctx, runtime.SandboxName, podstate.Op{Verb: podstate.MakeSandbox}, func(ctx context.Context) {
 		err := w.makeSandbox(ctx, pod, a.Attempt, pending)
 		pending.finish(err)
@@ -97,12 +101,10 @@ func (w *worker) makeSandbox(ctx context.Context, pod *corev1.Pod, attempt int, 
 			return err
 		}
 	}
-	spec := w.sandboxSpec(pod, attempt, addr)
-	handler, err := w.handler(pod)
+	spec, err := w.sandboxSpec(pod, attempt, addr)
 	if err != nil {
 		return err
 	}
-	spec.Handler = handler
 	release, err := w.pool.slot(ctx)
 	if err != nil {
 		return err
@@ -189,10 +191,14 @@ func (w *worker) meta(pod *corev1.Pod, container string, attempt int) runtime.Me
 	}
 }
 
-func (w *worker) sandboxSpec(pod *corev1.Pod, attempt int, addr netip.Addr) runtime.SandboxSpec {
+func (w *worker) sandboxSpec(pod *corev1.Pod, attempt int, addr netip.Addr) (runtime.SandboxSpec, error) {
+	name, err := kernelHostname(pod, w.pool.cfg.DNS.Domain)
+	if err != nil {
+		return runtime.SandboxSpec{}, err
+	}
 	spec := runtime.SandboxSpec{
 		Meta:        w.meta(pod, runtime.SandboxName, attempt),
-		Hostname:    hostname(pod, w.pool.cfg.DNS.Domain),
+		Hostname:    name,
 		HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC,
 		OOMScoreAdj: max(sandboxOOMScoreAdj, w.pool.cfg.MinOOMScoreAdj),
 	}
@@ -205,5 +211,6 @@ func (w *worker) sandboxSpec(pod *corev1.Pod, attempt int, addr netip.Addr) runt
 			spec.Sysctls[s.Name] = s.Value
 		}
 	}
-	return spec
+	spec.Handler, err = w.handler(pod)
+	return spec, err
 }

@@ -129,7 +129,7 @@ func (s *starting) mounts(env *environment) ([]runtime.Mount, error) {
 		if m.SubPathExpr != "" {
 			var unknown string
 			if sub, unknown = expandKnown(m.SubPathExpr, env); unknown != "" {
-				return nil, fmt.Errorf("missing value for %q", unknown)
+				return nil, fmt.Errorf("missing value for %s", unknown)
 			}
 		}
 		place := volume.Place{UID: string(s.uid), Container: s.c.Name, Index: i}
@@ -219,7 +219,8 @@ func (s *starting) ownFiles() ([]runtime.Mount, error) {
 	if err != nil {
 		return nil, err
 	}
-	resolv, err := files.File(uid, "resolv.conf", s.resolvFile(), 0o644)
+	resolver, _ := s.resolver(s.pod)
+	resolv, err := files.File(uid, "resolv.conf", resolver.String(), 0o644)
 	if err != nil {
 		return nil, err
 	}
