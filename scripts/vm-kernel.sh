@@ -1,12 +1,15 @@
 #!/bin/sh
-# Fetches the kernel that tests of the IPVS dataplane boot in a virtual machine: Debian's cloud kernel and its modules,
+# Fetches the kernel that tests boot in a virtual machine (internal/vmtest): Debian's cloud kernel and its modules,
 # unpacked, not installed. Does nothing when it is there already.
 #
 #   scripts/vm-kernel.sh [directory]      default: $KARVE_VM_KERNEL, else ~/.cache/karve/vm-kernel
 set -eu
 
 dir=${1:-${KARVE_VM_KERNEL:-${XDG_CACHE_HOME:-$HOME/.cache}/karve/vm-kernel}}
-if [ -e "$dir/vmlinuz" ] && [ -d "$dir/modules" ]; then
+# The networking and its drivers, and file systems: the whole tree is many times as large.
+parts="net drivers/net lib crypto fs"
+there() { for part in vmlinuz $(printf 'modules/%s ' $parts); do [ -e "$dir/$part" ] || return 1; done; }
+if there; then
 	echo "$dir"
 	exit 0
 fi
@@ -32,13 +35,12 @@ apt-get download -o APT::Sandbox::User=root "$package" >&2
 for deb in ./*.deb; do dpkg -x "$deb" root; done
 mkdir -p "$dir"
 modules=$(ls -d root/lib/modules/*/kernel root/usr/lib/modules/*/kernel 2>/dev/null | head -n 1)
-rm -rf "$dir/modules" "$dir/modules.new"
-# Only the networking and its drivers: the whole tree is ten times as large.
-mkdir -p "$dir/modules.new/net" "$dir/modules.new/drivers/net" "$dir/modules.new/lib" "$dir/modules.new/crypto"
-cp -r "$modules/net/." "$dir/modules.new/net/"
-cp -r "$modules/drivers/net/." "$dir/modules.new/drivers/net/"
-cp -r "$modules/lib/." "$dir/modules.new/lib/"
-cp -r "$modules/crypto/." "$dir/modules.new/crypto/"
+rm -rf "$dir/modules.new"
+for part in $parts; do
+	mkdir -p "$dir/modules.new/$part"
+	cp -r "$modules/$part/." "$dir/modules.new/$part/"
+done
+rm -rf "$dir/modules"
 mv "$dir/modules.new" "$dir/modules"
 cp root/boot/vmlinuz-* "$dir/vmlinuz.new"
 mv "$dir/vmlinuz.new" "$dir/vmlinuz"

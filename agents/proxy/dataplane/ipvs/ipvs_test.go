@@ -14,7 +14,7 @@ import (
 	"karve.dev/karve/agents/proxy/dataplane/conformance"
 	"karve.dev/karve/agents/proxy/dataplane/ipvs"
 	"karve.dev/karve/agents/proxy/dataplane/nftables"
-	"karve.dev/karve/agents/proxy/vmtest"
+	"karve.dev/karve/internal/vmtest"
 )
 
 func TestMain(m *testing.M) { conformance.Main(m) }
