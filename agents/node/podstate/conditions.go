@@ -11,13 +11,16 @@ import (
 	"karve.dev/karve/agents/node/runtime"
 )
 
+// DeadlineExceeded is the reason of a pod that has had its activeDeadlineSeconds.
+const DeadlineExceeded = "DeadlineExceeded"
+
 func (s *describer) setPhase(st *corev1.PodStatus) {
 	if previous := s.obs.Previous.Phase; terminalPhase(previous) {
 		st.Phase = previous
 		return
 	}
 	if deadline, limited := activeDeadline(s.pod, s.obs); limited && !s.now.Before(deadline) && s.pod.DeletionTimestamp == nil {
-		st.Phase, st.Reason = corev1.PodFailed, "DeadlineExceeded"
+		st.Phase, st.Reason = corev1.PodFailed, DeadlineExceeded
 		st.Message = "Pod was active on the node longer than the specified deadline"
 		return
 	}

@@ -18,6 +18,8 @@ var Resizable = []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
 type Held struct {
 	// Reason is corev1.PodReasonDeferred or corev1.PodReasonInfeasible.
 	Reason, Message string
+	// Lack is what is missing in one word, such as "OutOfcpu".
+	Lack string
 }
 
 // Amounts writes down what a container may use of the resizable resources: "cpu=100m,200m memory=,64Mi", each the request
@@ -132,18 +134,25 @@ func with(list corev1.ResourceList, name corev1.ResourceName, value string) core
 	return list
 }
 
-// podResources are what the pod as a whole has been granted.
-func (s *describer) podResources(st *corev1.PodStatus) {
-	granted := s.pod
-	if s.obs.Held != nil {
-		granted = s.pod.DeepCopy()
-		for i := range granted.Spec.Containers {
-			c := &granted.Spec.Containers[i]
-			if latest := s.obs.Latest(c.Name); latest != nil {
-				c.Resources = *s.obs.appliedResources(c, latest)
+// Granted is the pod with the resources that the node has granted it, which may be fewer than it asks for now.
+func Granted(pod *corev1.Pod, o *Observed) *corev1.Pod {
+	if o.Held == nil {
+		return pod
+	}
+	granted := pod.DeepCopy()
+	for _, list := range [][]corev1.Container{granted.Spec.InitContainers, granted.Spec.Containers} {
+		for i := range list {
+			if latest := o.Latest(list[i].Name); latest != nil {
+				list[i].Resources = *o.appliedResources(&list[i], latest)
 			}
 		}
 	}
+	return granted
+}
+
+// podResources are what the pod as a whole has been granted.
+func (s *describer) podResources(st *corev1.PodStatus) {
+	granted := Granted(s.pod, s.obs)
 	requests := resourcehelper.PodRequests(granted, resourcehelper.PodResourcesOptions{})
 	limits := resourcehelper.PodLimits(granted, resourcehelper.PodResourcesOptions{})
 	if len(requests) > 0 || len(limits) > 0 {

@@ -32,7 +32,7 @@ func (p *Pool) present() []*corev1.Pod {
 	for _, w := range p.workers {
 		w.mu.Lock()
 		if !w.obs.Gone && w.obs.Ending == nil && !podstate.Finished(w.pod, &w.obs) {
-			out = append(out, w.pod)
+			out = append(out, podstate.Granted(w.pod, &w.obs))
 		}
 		w.mu.Unlock()
 	}

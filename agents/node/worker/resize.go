@@ -22,19 +22,27 @@ func (w *worker) beginResize(ctx context.Context, a podstate.Action) {
 	if c == nil || !ok {
 		return
 	}
+	running := *w.obs.Latest(a.Name)
 	w.launch(ctx, a.Name, podstate.Op{Verb: podstate.Resize}, func(context.Context) {
-		key := podstate.ResizeKey(a.Name)
-		if err := resizer.Resize(w.life, a.ID, w.pool.resources(pod, c)); err != nil {
-			w.fail(key, resizeError, err.Error(), retryDelay)
-			w.event(a.Name, corev1.EventTypeWarning, resizeError, "Container %s could not be resized: %v", a.Name, err)
+		key, to := podstate.ResizeKey(a.Name), w.pool.resources(pod, c)
+		if err := tooSmall(&running, to.MemoryBytes); err != nil {
+			w.refuseResize(key, pod, err)
+			return
+		}
+		if err := resizer.Resize(w.life, a.ID, to); err != nil {
+			w.refuseResize(key, pod, err)
 			return
 		}
 		w.mu.Lock()
 		w.fine(key)
 		w.obs.Amounts[a.ID] = podstate.Amounts(c)
 		w.mu.Unlock()
-		w.event(a.Name, corev1.EventTypeNormal, "ResizeCompleted", "Container %s resized: %s", a.Name, podstate.Amounts(c))
 	})
+}
+
+func (w *worker) refuseResize(key string, pod *corev1.Pod, why error) {
+	w.fail(key, resizeError, why.Error(), retryDelay)
+	w.event("", corev1.EventTypeWarning, resizeError, "%s", resizeMessage("error", pod, why.Error()))
 }
 
 // weighResize decides whether the node has room for what the pod asks for now. It is called without mu: it looks at the
@@ -47,6 +55,7 @@ func (w *worker) weighResize() {
 	if resizes {
 		held = w.pool.room(pod)
 	}
+	w.tellResize(pod, resizes, held)
 	if held == nil && was == nil || held != nil && was != nil && *held == *was {
 		return
 	}
@@ -54,7 +63,7 @@ func (w *worker) weighResize() {
 	w.obs.Held = held
 	w.mu.Unlock()
 	if held != nil {
-		w.event("", corev1.EventTypeWarning, "Resize"+held.Reason, "%s", held.Message)
+		w.event("", corev1.EventTypeWarning, "Resize"+held.Reason, "%s", resizeMessage(held.Lack, pod, held.Message))
 	}
 }
 
@@ -77,9 +86,9 @@ func (p *Pool) room(pod *corev1.Pod) *podstate.Held {
 	case lack == nil:
 		return nil
 	case lack.Requested > lack.Capacity:
-		return &podstate.Held{Reason: corev1.PodReasonInfeasible, Message: fmt.Sprintf(
+		return &podstate.Held{Reason: corev1.PodReasonInfeasible, Lack: corev1.PodReasonInfeasible, Message: fmt.Sprintf(
 			"Node didn't have enough capacity: %s, requested: %d, capacity: %d", lack.Name, lack.Requested, lack.Capacity)}
 	default:
-		return &podstate.Held{Reason: corev1.PodReasonDeferred, Message: lack.String()}
+		return &podstate.Held{Reason: corev1.PodReasonDeferred, Lack: "OutOf" + string(lack.Name), Message: lack.String()}
 	}
 }

@@ -102,6 +102,13 @@ func (w *worker) softenAt() (at time.Time) {
 	return at
 }
 
+// deadlineEvent says that the pod has had its time. mu must be held.
+func (w *worker) deadlineEvent(status *corev1.PodStatus) {
+	if status.Reason == podstate.DeadlineExceeded && w.obs.Previous.Reason != status.Reason {
+		w.pool.cfg.Events.EventOn(w.ref(""), corev1.EventTypeNormal, status.Reason, "%s", status.Message)
+	}
+}
+
 // backOffEvents says once for each crash that its container is held back. mu must be held.
 func (w *worker) backOffEvents(status *corev1.PodStatus) {
 	for _, pair := range [][2][]corev1.ContainerStatus{

@@ -47,6 +47,7 @@ type worker struct {
 	hadOne   bool          // a sandbox existed before
 	stale    bool          // volumes need a refresh
 	closed   bool          // no operation begins any more
+	resizing int64         // the pod's generation that is being resized to; only the loop's
 	stopped  chan struct{} // closed when the pod has ended as the node wanted; nil: it did not
 	// drained is closed when nobody sends new connections to the terminating pod.
 	drained chan struct{}
@@ -208,6 +209,7 @@ func (w *worker) step(ctx context.Context, now time.Time) (wake time.Time, done 
 	}
 	status := podstate.Status(w.pod, &w.obs, now)
 	w.backOffEvents(&status)
+	w.deadlineEvent(&status)
 	w.obs.Previous = status
 	w.report(&status, now, false)
 	w.tellStopped(plan.Done || len(w.obs.Sandboxes) == 0 && (status.Phase == corev1.PodFailed || status.Phase == corev1.PodSucceeded))
