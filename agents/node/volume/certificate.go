@@ -77,7 +77,7 @@ func (m *Manager) addCertificate(ctx context.Context, r *request, c content, p *
 		if file.path == "" {
 			continue
 		}
-		if err := c.add(file.path, []byte(file.text), def); err != nil {
+		if err := c.addPrivate(r.pod, file.path, []byte(file.text), def); err != nil {
 			return err
 		}
 	}

@@ -71,7 +71,7 @@ func (m *Manager) addProjection(ctx context.Context, r *request, c content, p *c
 			return fmt.Errorf("failed to fetch token: %w", err)
 		}
 		r.refreshBy(refresh)
-		return c.add(p.ServiceAccountToken.Path, []byte(token), def)
+		return c.addPrivate(r.pod, p.ServiceAccountToken.Path, []byte(token), def)
 	case p.ClusterTrustBundle != nil:
 		return m.addTrust(ctx, r, c, p.ClusterTrustBundle, def)
 	case p.PodCertificate != nil:
@@ -116,6 +116,8 @@ type content map[string]file
 type file struct {
 	data []byte
 	mode int32
+	// user owns the file; nil for root.
+	user *int64
 }
 
 func (c content) add(name string, data []byte, mode int32) error {
@@ -123,8 +125,53 @@ func (c content) add(name string, data []byte, mode int32) error {
 	if clean == "" || clean != strings.TrimSuffix(name, "/") || strings.HasPrefix(clean, "..") {
 		return fmt.Errorf("invalid path %q", name)
 	}
-	c[clean] = file{data, mode}
+	c[clean] = file{data: data, mode: mode}
 	return nil
+}
+
+// addPrivate adds what is the pod's alone. Where all its containers run as one user, or it has a group for its files, nobody
+// else may read it.
+func (c content) addPrivate(pod *corev1.Pod, name string, data []byte, mode int32) error {
+	user := commonUser(pod)
+	if _, grouped := fsGroup(pod); grouped || user != nil {
+		mode = 0o600
+	}
+	if err := c.add(name, data, mode); err != nil {
+		return err
+	}
+	f := c[name]
+	f.user = user
+	c[name] = f
+	return nil
+}
+
+// commonUser is whom all the pod's containers run as, if they all say so.
+func commonUser(pod *corev1.Pod) *int64 {
+	var common *int64
+	same := true
+	take := func(own *corev1.SecurityContext) {
+		var user *int64
+		if sc := pod.Spec.SecurityContext; sc != nil {
+			user = sc.RunAsUser
+		}
+		if own != nil && own.RunAsUser != nil {
+			user = own.RunAsUser
+		}
+		same = same && user != nil && (common == nil || *common == *user)
+		common = user
+	}
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			take(list[i].SecurityContext)
+		}
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		take(pod.Spec.EphemeralContainers[i].SecurityContext)
+	}
+	if !same {
+		return nil
+	}
+	return common
 }
 
 // addKeys adds keys of an object: all, or those that items choose. missing is what is said of one that is not there.

@@ -23,8 +23,15 @@ func InMemory(dir string, size int64) error {
 // Unmount takes away whatever is mounted on a folder and below it.
 func Unmount(dir string) error { return unmountBelow(dir) }
 
-// mountTmpfs puts a folder into memory, unless it is there already.
-func mountTmpfs(dir, options string) error { return mountFresh("tmpfs", dir, options) }
+// mountTmpfs puts a folder into memory, unless it is there already; what lies there is never swapped to disk, where the
+// kernel can promise that (6.4 and later).
+func mountTmpfs(dir, options string) error {
+	err := mountFresh("tmpfs", dir, options+",noswap")
+	if errors.Is(err, unix.EINVAL) {
+		return mountFresh("tmpfs", dir, options)
+	}
+	return err
+}
 
 // mountFresh mounts a file system that begins empty, unless something is mounted there already.
 func mountFresh(kind, dir, options string) error {

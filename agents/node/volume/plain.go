@@ -19,7 +19,7 @@ func (m *Manager) emptyDir(_ context.Context, r *request) (string, error) {
 	switch medium := r.spec.EmptyDir.Medium; {
 	case medium == corev1.StorageMediumDefault:
 	case medium == corev1.StorageMediumMemory:
-		options := "mode=0777"
+		options := "mode=01777"
 		if size := memorySize(r.pod, r.spec.EmptyDir, r.facts.Allocatable.Memory().Value()); size > 0 {
 			options += ",size=" + strconv.FormatInt(size, 10)
 		}
@@ -37,7 +37,11 @@ func (m *Manager) emptyDir(_ context.Context, r *request) (string, error) {
 	default:
 		return "", fmt.Errorf("unknown storage medium %q", medium)
 	}
-	return r.dir, own(r.pod, r.dir, 0o777)
+	mode := os.FileMode(0o777)
+	if r.spec.EmptyDir.Medium == corev1.StorageMediumMemory {
+		mode |= os.ModeSticky
+	}
+	return r.dir, own(r.pod, r.dir, mode)
 }
 
 // memorySize bounds a volume in memory: by its own limit, by what the pod may use at all, by what the node has; 0 for

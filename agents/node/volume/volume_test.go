@@ -159,6 +159,37 @@ func TestSubPathStaysInItsVolume(t *testing.T) {
 	require.DirExists(t, filepath.Join(volume, "new", "folder"))
 }
 
+func TestWhoOwnsATokensFile(t *testing.T) {
+	uid, other, gid := int64(1000), int64(1001), int64(2000)
+	runs := func(pod *int64, containers ...*int64) *corev1.Pod {
+		p := testPod(corev1.VolumeSource{})
+		p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: pod}
+		for _, user := range containers {
+			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{SecurityContext: &corev1.SecurityContext{RunAsUser: user}})
+		}
+		return p
+	}
+	grouped := runs(nil, nil)
+	grouped.Spec.SecurityContext.FSGroup = &gid
+	for what, c := range map[string]struct {
+		pod  *corev1.Pod
+		user *int64
+		mode int32
+	}{
+		"nobody says":           {runs(nil, nil), nil, 0o644},
+		"the pod says":          {runs(&uid, nil, nil), &uid, 0o600},
+		"all containers say":    {runs(nil, &uid, &uid), &uid, 0o600},
+		"a container disagrees": {runs(&uid, nil, &other), nil, 0o644},
+		"one says nothing":      {runs(nil, &uid, nil), nil, 0o644},
+		"a group":               {grouped, nil, 0o600},
+	} {
+		content := content{}
+		require.NoError(t, content.addPrivate(c.pod, "token", nil, defaultMode))
+		require.Equal(t, c.user, content["token"].user, what)
+		require.Equal(t, c.mode, content["token"].mode, what)
+	}
+}
+
 func TestAVolumeInMemoryIsBounded(t *testing.T) {
 	const mi = 1 << 20
 	quantity := func(n int64) *resource.Quantity { return resource.NewQuantity(n, resource.BinarySI) }

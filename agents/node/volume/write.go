@@ -71,7 +71,8 @@ func (c content) digest(pod *corev1.Pod) string {
 	h := sha256.New()
 	gid, _ := fsGroup(pod)
 	for _, name := range slices.Sorted(maps.Keys(c)) {
-		fmt.Fprintf(h, "%q %o %d %d\n", name, c[name].mode, gid, len(c[name].data))
+		user, _ := c[name].owner()
+		fmt.Fprintf(h, "%q %o %d %d %d\n", name, c[name].mode, user, gid, len(c[name].data))
 		h.Write(c[name].data)
 	}
 	return hex.EncodeToString(h.Sum(nil))[:16]
@@ -85,6 +86,9 @@ func (c content) writeTo(pod *corev1.Pod, dir string) error {
 		return fmt.Errorf("make the folder: %w", err)
 	}
 	gid, grouped := fsGroup(pod)
+	if !grouped {
+		gid = -1
+	}
 	for name, f := range c {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -100,13 +104,21 @@ func (c content) writeTo(pod *corev1.Pod, dir string) error {
 		if err := os.Chmod(path, mode); err != nil {
 			return fmt.Errorf("set the mode of %s: %w", name, err)
 		}
-		if grouped {
-			if err := os.Chown(path, -1, gid); err != nil {
-				return fmt.Errorf("give %s to fsGroup %d: %w", name, gid, err)
+		if user, owned := f.owner(); owned || grouped {
+			if err := os.Chown(path, user, gid); err != nil {
+				return fmt.Errorf("give %s to user %d and fsGroup %d: %w", name, user, gid, err)
 			}
 		}
 	}
 	return nil
+}
+
+// owner is the user that a file belongs to; -1 when that is not to be changed.
+func (f file) owner() (user int, owned bool) {
+	if f.user == nil {
+		return -1, false
+	}
+	return int(*f.user), true
 }
 
 // link makes the visible names: those that are missing are added, those that lead nowhere are removed.
