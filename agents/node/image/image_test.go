@@ -93,3 +93,14 @@ func TestNames(t *testing.T) {
 		require.False(t, valid(name), name)
 	}
 }
+
+func TestReference(t *testing.T) {
+	img := runtime.Image{Digests: []string{"other@sha256:1", "app@sha256:2", "who/app@sha256:3", "localhost:5000/app@sha256:4"}}
+	for name, want := range map[string]string{
+		"app": "docker.io/library/app@sha256:2", "docker.io/library/app:v1": "docker.io/library/app@sha256:2",
+		"who/app:latest": "docker.io/who/app@sha256:3", "localhost:5000/app": "localhost:5000/app@sha256:4",
+		"localhost:5000/app:v2@sha256:4": "localhost:5000/app@sha256:4", "built": "",
+	} {
+		require.Equal(t, want, Reference(name, img), name)
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"karve.dev/karve/agents/node/runtime"
 )
 
 // pullPolicy is the container's, or the default that its tag implies.
@@ -32,6 +34,38 @@ func tagOf(name string) string {
 func hasRegistry(name string) bool {
 	host, _, more := strings.Cut(name, "/")
 	return more && (strings.ContainsAny(host, ".:") || host == "localhost")
+}
+
+// Reference names an image that was pulled by its digest and with its registry; empty for one that no registry has.
+func Reference(name string, img runtime.Image) string {
+	for _, digest := range img.Digests {
+		repository, sum, _ := strings.Cut(digest, "@")
+		if repository != repositoryOf(name) {
+			continue
+		}
+		if !hasRegistry(repository) {
+			if !strings.Contains(repository, "/") {
+				repository = "library/" + repository
+			}
+			repository = "docker.io/" + repository
+		}
+		return repository + "@" + sum
+	}
+	return ""
+}
+
+// repositoryOf is a name without its tag and digest.
+func repositoryOf(name string) string {
+	name, _, _ = strings.Cut(name, "@")
+	if i := strings.LastIndex(name, ":"); i > strings.LastIndex(name, "/") {
+		name = name[:i]
+	}
+	for _, usual := range []string{"docker.io/library/", "docker.io/"} {
+		if rest, ok := strings.CutPrefix(name, usual); ok {
+			return rest // as the engine writes it
+		}
+	}
+	return name
 }
 
 // valid checks a reference's form: lower-case path, then an optional tag and digest.

@@ -1,6 +1,7 @@
 package podstate
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -161,7 +162,7 @@ func (s *describer) container(c *corev1.Container, previous *corev1.ContainerSta
 		return st
 	}
 	st.RestartCount = int32(latest.Attempt)
-	st.ContainerID, st.ImageID = "docker://"+latest.ID, latest.ImageID
+	st.ContainerID, st.ImageID = "docker://"+latest.ID, cmp.Or(latest.ImageRef, latest.ImageID)
 	st.Resources, st.User = s.obs.appliedResources(c, latest), s.user(latest, previous)
 	st.AllocatedResources = st.Resources.Requests.DeepCopy()
 	if s.obs.Held == nil {

@@ -25,6 +25,7 @@ const (
 	LabelPolicy    = "karve.dev/termination-message-policy"
 	LabelAmounts   = "karve.dev/resources"
 	LabelHandler   = "karve.dev/runtime-handler"
+	LabelImage     = "karve.dev/image"
 )
 
 // SandboxName stands where a container's name would, for sandboxes. No container can have it: it is upper case.
@@ -54,6 +55,8 @@ type Meta struct {
 	Hash string
 	// Amounts is what the container was made to use of what can be changed while it runs.
 	Amounts string
+	// ImageRef names what was pulled for the container, by its digest; empty for an image that no registry has.
+	ImageRef string
 	// StopSignal asks the container to end; SIGTERM when empty.
 	StopSignal string
 	// TTY is true when the container has a terminal.
@@ -79,7 +82,7 @@ func (m Meta) Labels() map[string]string {
 	for key, value := range map[string]string{
 		LabelAddress: m.Address, LabelSandbox: m.Sandbox, LabelHash: m.Hash, LabelPolicy: m.MessagePolicy, LabelSignal: m.StopSignal,
 		LabelGrace: seconds(m.Grace), LabelNextDelay: seconds(m.NextDelay), LabelTTY: yes(m.TTY),
-		LabelAmounts: m.Amounts, LabelHandler: m.Handler,
+		LabelAmounts: m.Amounts, LabelHandler: m.Handler, LabelImage: m.ImageRef,
 	} {
 		if value != "" {
 			labels[key] = value
@@ -117,7 +120,8 @@ func ParseMeta(labels map[string]string) (m Meta, ok bool) {
 		Namespace: labels[LabelNamespace], Pod: labels[LabelPod], UID: labels[LabelUID],
 		Container: labels[LabelContainer], Attempt: attempt,
 		Address: labels[LabelAddress], Handler: labels[LabelHandler], Sandbox: labels[LabelSandbox], Hash: labels[LabelHash], Amounts: labels[LabelAmounts],
-		Grace: duration(LabelGrace), NextDelay: duration(LabelNextDelay),
+		ImageRef: labels[LabelImage],
+		Grace:    duration(LabelGrace), NextDelay: duration(LabelNextDelay),
 		TTY: labels[LabelTTY] == "true", MessagePolicy: labels[LabelPolicy], StopSignal: labels[LabelSignal],
 	}, true
 }

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 
+	"karve.dev/karve/agents/node/image"
 	"karve.dev/karve/agents/node/podfield"
 	"karve.dev/karve/agents/node/podstate"
 	"karve.dev/karve/agents/node/runtime"
@@ -34,7 +35,7 @@ func (s *starting) spec(ctx context.Context, img runtime.Image, sandbox string) 
 	spec.PIDOf = s.target()
 	spec.Handler = s.sandboxHandler()
 	spec.Sandbox, spec.NextDelay, spec.Hash, spec.TTY = sandbox, s.NextDelay, podstate.Hash(s.c), s.c.TTY
-	spec.Amounts = podstate.Amounts(s.c)
+	spec.Amounts, spec.ImageRef = podstate.Amounts(s.c), image.Reference(s.c.Image, img)
 	spec.MessagePolicy = string(s.c.TerminationMessagePolicy)
 	spec.StopSignal = img.StopSignal
 	if s.c.Lifecycle != nil && s.c.Lifecycle.StopSignal != nil {

@@ -162,7 +162,7 @@ func TestResizeChangesAmountsOnly(t *testing.T) {
 		"spec: Forbidden: only cpu and memory resources are mutable":                               func(p *corev1.Pod) { p.Spec.Containers[0].Image = "b" },
 		"spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed":    func(p *corev1.Pod) { p.Spec.Containers[0].Resources.Requests = nil },
 		"spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize": func(p *corev1.Pod) { p.Spec.Containers[0].Name = "b" },
-		"spec: Invalid value: \"Guaranteed\": Pod QOS Class may not change as a result of resizing": func(p *corev1.Pod) {
+		"spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing": func(p *corev1.Pod) {
 			all := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("1Gi")}
 			p.Spec.Containers[0].Resources = corev1.ResourceRequirements{Limits: all, Requests: all}
 		},

@@ -60,6 +60,9 @@ func (r *Runtime) create(ctx context.Context, meta runtime.Meta, config *contain
 			return "", fmt.Errorf("no runtime for %q is configured: the engine has %s", meta.Handler, strings.Join(info.Handlers, ", "))
 		}
 	}
+	if err != nil && answered(err) && !cerrdefs.IsNotFound(err) {
+		return "", errors.New(message(err)) // a user reads it
+	}
 	return res.ID, wrap("create container "+name, err)
 }
 

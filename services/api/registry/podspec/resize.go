@@ -22,7 +22,7 @@ func ValidateResize(e *check.Errors, p *field.Path, spec, old *corev1.PodSpec) {
 	if !equality.Semantic.DeepEqual(rest, old) {
 		e.Forbidden(p, onlyAmounts)
 	}
-	if class := QOS(spec); class != QOS(old) {
+	if class := QOS(old); class != QOS(spec) {
 		e.Invalid(p, class, "Pod QOS Class may not change as a result of resizing")
 	}
 }
