@@ -8,6 +8,7 @@ require (
 	github.com/google/nftables v0.3.0
 	github.com/miekg/dns v1.1.73
 	github.com/moby/moby/client v0.6.2
+	github.com/moby/sys/user v0.4.0
 	github.com/mqliang/libipvs v0.0.0-20230109035226-02d9e44c145f
 	github.com/prometheus/client_golang v1.25.0
 	github.com/spf13/cobra v1.10.2

@@ -94,6 +94,12 @@ type ImageRemover interface {
 	RemoveImage(ctx context.Context, ref string) error
 }
 
+// ImageReader reads what lies in images. Optional.
+type ImageReader interface {
+	// ReadImage returns the contents of files of an image, up to a mebibyte of each; nil for those that it does not have.
+	ReadImage(ctx context.Context, owner Owner, image string, files ...string) (map[string][]byte, error)
+}
+
 // Pinger tells whether the engine lives. Optional.
 type Pinger interface {
 	// Ping fails when the engine does not answer until ctx ends, or answers that it is unwell.

@@ -103,8 +103,9 @@ type Config struct {
 
 // Pool owns the workers of a node. Its methods never block and are safe for concurrent use.
 type Pool struct {
-	cfg   Config
-	slots chan struct{}
+	cfg      Config
+	slots    chan struct{}
+	accounts imageAccounts
 
 	mu      sync.Mutex
 	ctx     context.Context

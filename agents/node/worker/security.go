@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -14,7 +15,7 @@ import (
 )
 
 // secure applies the security contexts: what the container says goes before what the pod says.
-func (s *starting) secure(spec *runtime.ContainerSpec, img runtime.Image) error {
+func (s *starting) secure(ctx context.Context, spec *runtime.ContainerSpec, img runtime.Image) error {
 	pod, own := s.pod.Spec.SecurityContext, s.c.SecurityContext
 	if pod == nil {
 		pod = &corev1.PodSecurityContext{}
@@ -23,17 +24,14 @@ func (s *starting) secure(spec *runtime.ContainerSpec, img runtime.Image) error 
 		own = &corev1.SecurityContext{}
 	}
 	user, group := first(own.RunAsUser, pod.RunAsUser), first(own.RunAsGroup, pod.RunAsGroup)
-	spec.User = userSpec(user, group, img.User)
+	var err error
+	if spec.User, spec.Groups, err = s.identity(ctx, user, group, img); err != nil {
+		return err
+	}
 	if nonRoot := first(own.RunAsNonRoot, pod.RunAsNonRoot); nonRoot != nil && *nonRoot {
 		if err := verifyNonRoot(s.pod, s.c.Name, user, img.User); err != nil {
 			return err
 		}
-	}
-	for _, gid := range pod.SupplementalGroups {
-		spec.Groups = append(spec.Groups, strconv.FormatInt(gid, 10))
-	}
-	if pod.FSGroup != nil {
-		spec.Groups = append(spec.Groups, strconv.FormatInt(*pod.FSGroup, 10))
 	}
 	spec.Privileged = isTrue(own.Privileged)
 	spec.ReadOnlyRootFS = isTrue(own.ReadOnlyRootFilesystem)
@@ -45,7 +43,6 @@ func (s *starting) secure(spec *runtime.ContainerSpec, img runtime.Image) error 
 	if profile := first(own.AppArmorProfile, pod.AppArmorProfile); profile != nil {
 		spec.AppArmor = appArmor(profile)
 	}
-	var err error
 	spec.Seccomp, err = s.seccomp(first(own.SeccompProfile, pod.SeccompProfile))
 	return err
 }

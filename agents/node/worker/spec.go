@@ -41,7 +41,7 @@ func (s *starting) spec(ctx context.Context, img runtime.Image, sandbox string) 
 	if s.c.Lifecycle != nil && s.c.Lifecycle.StopSignal != nil {
 		spec.StopSignal = string(*s.c.Lifecycle.StopSignal)
 	}
-	if err := s.secure(&spec, img); err != nil {
+	if err := s.secure(ctx, &spec, img); err != nil {
 		return spec, err
 	}
 	if spec.Devices, err = s.devices(); err != nil {

@@ -49,6 +49,7 @@ var (
 	_ runtime.Attacher       = (*Runtime)(nil)
 	_ runtime.LogReader      = (*Runtime)(nil)
 	_ runtime.ImageRemover   = (*Runtime)(nil)
+	_ runtime.ImageReader    = (*Runtime)(nil)
 	_ runtime.ProgressPuller = (*Runtime)(nil)
 	_ runtime.Pinger         = (*Runtime)(nil)
 )

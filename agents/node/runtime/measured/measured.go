@@ -18,6 +18,7 @@ type Complete interface {
 	runtime.Attacher
 	runtime.LogReader
 	runtime.ImageRemover
+	runtime.ImageReader
 	runtime.Resizer
 	runtime.ProgressPuller
 	runtime.Pinger
