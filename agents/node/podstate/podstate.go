@@ -148,6 +148,9 @@ func (o *Observed) started(c *corev1.Container) bool {
 	if latest == nil || latest.State != runtime.Running || o.Busy[c.Name].Verb == Start {
 		return false
 	}
+	if _, failed := o.HookErrors[latest.ID]; failed {
+		return false
+	}
 	if c.StartupProbe == nil {
 		return true
 	}

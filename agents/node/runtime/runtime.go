@@ -169,6 +169,8 @@ const (
 	ContainerStarted
 	ContainerEnded
 	ContainerRemoved
+	// ContainerOOM tells that the kernel has killed a process of the container for want of memory. It may come after the end.
+	ContainerOOM
 	// ImageChanged carries the image's name or ID: it was built, tagged, pulled, loaded or removed.
 	ImageChanged
 )

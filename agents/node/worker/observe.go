@@ -72,6 +72,7 @@ func (w *worker) observe(c runtime.Container) {
 		w.observeSandbox(c)
 		return
 	}
+	c.OOMKilled = c.OOMKilled || w.short[c.ID]
 	list := w.obs.Containers[c.Container]
 	i := slices.IndexFunc(list, func(o runtime.Container) bool { return o.ID == c.ID })
 	switch {
@@ -96,6 +97,22 @@ func (w *worker) observe(c runtime.Container) {
 	}
 	if c.State == runtime.Exited {
 		w.release(c.ID)
+	}
+}
+
+// starved notes that a container has been short of memory. The engine itself forgets that when it learns of the end first.
+// mu must be held.
+func (w *worker) starved(id, container string) {
+	if w.short == nil {
+		w.short = map[string]bool{}
+	}
+	w.short[id] = true
+	list := w.obs.Containers[container]
+	for i := range list {
+		if list[i].ID == id {
+			list[i].OOMKilled = true
+			w.kick()
+		}
 	}
 }
 
@@ -184,6 +201,9 @@ func (w *worker) handle(ctx context.Context, ev runtime.Event) bool {
 			w.lost(ev.ID)
 			w.kick()
 		}
+		return true
+	case runtime.ContainerOOM:
+		w.starved(ev.ID, ev.Meta.Container)
 		return true
 	case runtime.ContainerCreated, runtime.ContainerStarted:
 		if op, busy := w.obs.Busy[ev.Meta.Container]; busy && (op.Verb == podstate.Start || op.Verb == podstate.MakeSandbox) {

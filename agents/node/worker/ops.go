@@ -80,6 +80,7 @@ func (w *worker) drop(id string) {
 	delete(w.obs.Users, id)
 	delete(w.obs.Amounts, id)
 	delete(w.obs.HookErrors, id)
+	delete(w.short, id)
 	is := func(c runtime.Container) bool { return c.ID == id }
 	w.obs.Sandboxes = slices.DeleteFunc(w.obs.Sandboxes, is)
 	for name := range w.obs.Containers {

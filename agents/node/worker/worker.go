@@ -39,6 +39,7 @@ type worker struct {
 	address netip.Addr
 	aborts  map[string]context.CancelFunc
 	stops   map[string]*stopping
+	short   map[string]bool // containers in which memory was short, by ID
 	// failures counts the failures in a row of a container name, for its back-off.
 	failures map[string]int
 	reported []byte

@@ -17,6 +17,7 @@ var containerActions = map[events.Action]runtime.EventKind{
 	events.ActionStart:   runtime.ContainerStarted,
 	events.ActionDie:     runtime.ContainerEnded,
 	events.ActionDestroy: runtime.ContainerRemoved,
+	events.ActionOOM:     runtime.ContainerOOM,
 }
 
 var imageActions = []events.Action{
