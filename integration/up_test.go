@@ -112,6 +112,10 @@ func TestUpDownStatus(t *testing.T) {
 		require.Contains(t, c.Kubectl("get", "--raw", path), want)
 	}
 
+	c.Eventually("the cluster's DNS is a Service with the nodes' servers", func() string {
+		return lacks(c.Kubectl("cluster-info")+c.Kubectl("describe", "service", "kube-dns", "--namespace=kube-system"), "CoreDNS is running at", "dns-tcp  53/TCP", ".1:53")
+	})
+
 	c.Kubectl("create", "configmap", "kept", "--from-literal=a=b")
 	c.Kubectl("run", "mine", "--image=my-app")
 	other.Kubectl("run", "theirs", "--image=my-app")

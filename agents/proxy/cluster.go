@@ -15,6 +15,7 @@ import (
 	"karve.dev/karve/agents/proxy/desired"
 	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
 	"karve.dev/karve/internal/client"
+	"karve.dev/karve/internal/clusterdns"
 )
 
 // cluster is a proxy's copy of what it balances. It belongs to one goroutine.
@@ -137,7 +138,7 @@ func (c *cluster) putSlice(key sliceKey, slice *discoveryv1.EndpointSlice, revis
 		delete(s.slices, key.name)
 		c.touch(owner, s, revision)
 	}
-	if slice == nil {
+	if slice == nil || slice.Labels[discoveryv1.LabelManagedBy] == clusterdns.ManagedBy {
 		delete(c.slices, key)
 		return
 	}
@@ -202,8 +203,8 @@ func (c *cluster) state(extra []dataplane.VirtualServer) (state dataplane.State,
 	}
 	clear(c.dirty)
 	for key, s := range c.services {
-		if len(s.servers) > 0 {
-			all[key] = s.servers
+		if servers := without(s.servers, extra); len(servers) > 0 {
+			all[key] = servers
 		}
 	}
 	if len(extra) > 0 {

@@ -11,13 +11,15 @@ import (
 
 	"karve.dev/karve/agents/proxy/dataplane"
 	"karve.dev/karve/agents/proxy/dns"
+	"karve.dev/karve/internal/clusterdns"
 )
 
 // DNSConfig makes the node answer the cluster's DNS.
 type DNSConfig struct {
 	// Domain is the cluster's, "cluster.local" by default.
 	Domain string
-	// ClusterIP is the address that pods ask. A Service that has it (a CoreDNS that somebody installed) goes first.
+	// ClusterIP is the address that pods ask. A Service that has it goes first when it has endpoints of its own: a CoreDNS
+	// that somebody installed.
 	ClusterIP netip.Addr
 	// Listen are the node's own addresses for it; by default port 53 of the first address of each of the node's pod
 	// ranges, which is its bridge's.
@@ -25,8 +27,6 @@ type DNSConfig struct {
 	// Resolvers is the file that names resolvers for everything else, /etc/resolv.conf by default.
 	Resolvers string
 }
-
-const dnsPort = 53
 
 // nodeDNS runs the node's DNS server on the addresses that the node turns out to have.
 type nodeDNS struct {
@@ -53,7 +53,7 @@ func (d *nodeDNS) place(localPods []netip.Prefix) {
 	want := d.config.Listen
 	if len(want) == 0 {
 		for _, p := range localPods {
-			want = append(want, netip.AddrPortFrom(p.Masked().Addr().Next(), dnsPort))
+			want = append(want, netip.AddrPortFrom(clusterdns.ServerOf(p), clusterdns.Port))
 		}
 	}
 	if len(want) == 0 || slices.Equal(want, d.current) {
@@ -76,15 +76,30 @@ func (d *nodeDNS) servers() []dataplane.VirtualServer {
 				continue
 			}
 			out = append(out, dataplane.VirtualServer{
-				// "~" sorts behind every Service: one with this address wins.
+				// "~" sorts behind every Service: one with this address and with endpoints wins.
 				Name: "~dns/" + protocol.String(), Protocol: protocol, IPv6: listen.Addr().Is6(),
-				Frontends: []dataplane.Frontend{{Kind: dataplane.ClusterIP, Addr: d.config.ClusterIP, Port: dnsPort}},
+				Frontends: []dataplane.Frontend{{Kind: dataplane.ClusterIP, Addr: d.config.ClusterIP, Port: clusterdns.Port}},
 				Endpoints: []dataplane.Endpoint{{Addr: listen, OnHost: true}},
 			})
 			break
 		}
 	}
 	return out
+}
+
+// without drops the servers that have no endpoints where the node's own answer, so that the Service kube-dns is one like all.
+func without(servers, own []dataplane.VirtualServer) []dataplane.VirtualServer {
+	answered := func(v dataplane.VirtualServer) bool {
+		return len(v.Endpoints) == 0 && slices.ContainsFunc(own, func(o dataplane.VirtualServer) bool {
+			return o.Protocol == v.Protocol && slices.ContainsFunc(v.Frontends, func(f dataplane.Frontend) bool {
+				return f.Addr == o.Frontends[0].Addr && f.Port == o.Frontends[0].Port
+			})
+		})
+	}
+	if !slices.ContainsFunc(servers, answered) {
+		return servers
+	}
+	return slices.DeleteFunc(slices.Clone(servers), answered)
 }
 
 // run serves until ctx ends, moving when the addresses change and trying again when they cannot be had.

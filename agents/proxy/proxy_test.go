@@ -16,6 +16,7 @@ import (
 
 	"karve.dev/karve/agents/proxy/dataplane"
 	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
+	"karve.dev/karve/internal/clusterdns"
 	"karve.dev/karve/internal/identity"
 	"karve.dev/karve/internal/transport"
 )
@@ -236,15 +237,33 @@ func TestNodeAnswersClusterDNS(t *testing.T) {
 	require.NoError(t, probe.Close())
 	ip := netip.MustParseAddr("10.96.0.10")
 	h := start(t, func(c *Config) { c.DNS = &DNSConfig{ClusterIP: ip, Listen: []netip.AddrPort{listen}} })
-	h.send <- &nodev1.StreamResponse{Revision: 5, SnapshotComplete: true, Changes: []*nodev1.Change{set(t, "Service", 3, clusterService("web", "10.96.0.1"))}}
-	h.ack()
-	balanced := map[string]netip.AddrPort{}
-	for _, v := range h.plane.last().Servers {
-		if v.Frontends[0].Addr == ip {
-			balanced[v.Protocol.String()] = v.Endpoints[0].Addr
+	dns := clusterService("kube-dns", ip.String())
+	dns.Spec.Ports = []corev1.ServicePort{{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 53}, {Name: "dns-tcp", Protocol: corev1.ProtocolTCP, Port: 53}}
+	server := func(name, managedBy, address string) *discoveryv1.EndpointSlice {
+		s := &discoveryv1.EndpointSlice{
+			ObjectMeta:  metav1.ObjectMeta{Namespace: dns.Namespace, Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: dns.Name, discoveryv1.LabelManagedBy: managedBy}},
+			AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{address}}},
 		}
+		for i := range dns.Spec.Ports {
+			p := &dns.Spec.Ports[i]
+			s.Ports = append(s.Ports, discoveryv1.EndpointPort{Name: &p.Name, Protocol: &p.Protocol, Port: &p.Port})
+		}
+		return s
 	}
-	require.Equal(t, map[string]netip.AddrPort{"UDP": listen, "TCP": listen}, balanced)
+	balanced := func() map[string]netip.AddrPort {
+		out := map[string]netip.AddrPort{}
+		for _, v := range h.plane.last().Servers {
+			if len(v.Frontends) > 0 && v.Frontends[0].Addr == ip {
+				out[v.Protocol.String()] = v.Endpoints[0].Addr
+			}
+		}
+		return out
+	}
+	h.send <- &nodev1.StreamResponse{Revision: 5, SnapshotComplete: true, Changes: []*nodev1.Change{
+		set(t, "Service", 3, clusterService("web", "10.96.0.1")), set(t, "Service", 4, dns), set(t, "EndpointSlice", 5, server("kube-dns", clusterdns.ManagedBy, "10.244.9.1")),
+	}}
+	require.Len(t, h.ack().Services, 2)
+	require.Equal(t, map[string]netip.AddrPort{"UDP": listen, "TCP": listen}, balanced(), "the node asks itself, whatever servers other nodes have")
 	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, listen.String())
 	}}
@@ -252,6 +271,10 @@ func TestNodeAnswersClusterDNS(t *testing.T) {
 		got, err := resolver.LookupHost(t.Context(), "web.default.svc.cluster.local.")
 		return err == nil && len(got) == 1 && got[0] == "10.96.0.1"
 	}, 5*time.Second, 10*time.Millisecond)
+	h.send <- &nodev1.StreamResponse{Revision: 6, Changes: []*nodev1.Change{set(t, "EndpointSlice", 6, server("kube-dns-pods", "endpointslice-controller.k8s.io", "10.244.0.7"))}}
+	h.ack()
+	pods := netip.MustParseAddrPort("10.244.0.7:53")
+	require.Equal(t, map[string]netip.AddrPort{"UDP": pods, "TCP": pods}, balanced(), "a DNS that somebody installed goes first")
 }
 
 func TestUnknownBackendIsNamed(t *testing.T) {

@@ -47,7 +47,7 @@ func newAPI(dir cluster.Dir, settings cluster.Settings, keys *identity.Cluster, 
 	}
 	config := api.Config{
 		Store: store, EncryptionKeys: dir.EncryptionKeys(), Tokens: keys.Tokens, CA: keys.CAPEM(), OpenAPI: openapi.Document, Nodes: nodes,
-		ServiceCIDRs: []netip.Prefix{settings.ServiceCIDR}, Advertise: at,
+		ServiceCIDRs: []netip.Prefix{settings.ServiceCIDR}, DNS: serviceAddr(settings, 10), Advertise: at,
 		Companions: companions, Metrics: metrics, Gatherer: allMetrics(metrics), Log: log.Named("api"),
 	}
 	if config.FrontProxy, err = keys.FrontProxy(); err != nil {

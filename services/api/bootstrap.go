@@ -36,7 +36,10 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if err := s.ensureExtensionAuthentication(ctx); err != nil {
 		return err
 	}
-	return s.ensureService(ctx)
+	if err := s.ensureService(ctx); err != nil {
+		return err
+	}
+	return s.ensureDNS(ctx)
 }
 
 func (s *Server) ensure(ctx context.Context, obj registry.Object) error {

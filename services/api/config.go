@@ -28,6 +28,8 @@ type Config struct {
 	// ServiceCIDRs are the ranges of cluster IPs, one or one per family; the first address of the first is the API's.
 	// Default 10.96.0.0/16.
 	ServiceCIDRs []netip.Prefix
+	// DNS is the address of the cluster's DNS, which the Service kube-dns has. Not valid: there is no such Service.
+	DNS netip.Addr
 	// NodePorts is the range of node ports; default 30000-32767.
 	NodePorts alloc.PortRange
 	// EventTTL is how long Events are kept after something last happened to them; default one hour.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 
+	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -13,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"karve.dev/karve/internal/clusterdns"
 	"karve.dev/karve/services/api/registry"
 	"karve.dev/karve/services/api/server"
 )
@@ -50,6 +52,35 @@ func (s *Server) ensureService(ctx context.Context) error {
 		maps.Copy(stored.Labels, endpoints.Labels)
 	}); err != nil {
 		return fmt.Errorf("make the Endpoints of the API: %w", err)
+	}
+	return nil
+}
+
+// ensureDNS makes the Service by which people and charts find the cluster's DNS. Whoever brings a DNS of their own may have
+// taken its address, under another name.
+func (s *Server) ensureDNS(ctx context.Context) error {
+	if !s.config.DNS.IsValid() {
+		return nil
+	}
+	policy := corev1.IPFamilyPolicySingleStack
+	port := func(name string, protocol corev1.Protocol) corev1.ServicePort {
+		return corev1.ServicePort{Name: name, Port: clusterdns.Port, Protocol: protocol, TargetPort: intstr.FromInt32(clusterdns.Port)}
+	}
+	err := s.ensure(ctx, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: clusterdns.Service, Namespace: metav1.NamespaceSystem, Labels: map[string]string{
+			"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS",
+		}},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeClusterIP, ClusterIP: s.config.DNS.String(), IPFamilyPolicy: &policy,
+			Ports: []corev1.ServicePort{port("dns", corev1.ProtocolUDP), port("dns-tcp", corev1.ProtocolTCP)},
+		},
+	})
+	if apierrors.IsInvalid(err) {
+		s.config.Log.Info("another Service has the address of the cluster's DNS", zap.Error(err))
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("make the Service of the cluster's DNS: %w", err)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"karve.dev/karve/internal/reconcile"
 	"karve.dev/karve/services/network/endpoints"
 	"karve.dev/karve/services/network/mirror"
+	"karve.dev/karve/services/network/nodedns"
 	"karve.dev/karve/services/network/podcidr"
 )
 
@@ -55,6 +56,7 @@ func New(c Config) (*Service, error) {
 		ranges,
 		endpoints.New(c.Client, c.Informers, c.Events, log),
 		mirror.New(c.Client, c.Informers, log),
+		nodedns.New(c.Client, c.Informers, log),
 	}}, nil
 }
 

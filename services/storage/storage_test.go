@@ -179,6 +179,7 @@ func TestALocalFolderIsMadeWhereThePodGoes(t *testing.T) {
 	})
 	w.says("data", "ProvisioningSucceeded", "Successfully provisioned volume pvc-"+string(c.UID))
 	c = w.claimIs("data", corev1.ClaimBound)
+	require.Equal(t, volume.LocalProvisioner, c.Annotations[volume.StorageProvisioner])
 	v := w.volumeIs("pvc-"+string(c.UID), corev1.VolumeBound)
 	require.Equal(t, "/data/n1/default_data_"+v.Name, v.Spec.Local.Path)
 	require.Equal(t, []string{"n1"}, v.Spec.NodeAffinity.Required.NodeSelectorTerms[0].MatchExpressions[0].Values)

@@ -35,7 +35,7 @@ func (b *Controller) give(ctx context.Context, v *corev1.PersistentVolume, c *co
 	}
 	v = v.DeepCopy()
 	if v.Spec.ClaimRef == nil {
-		annotate(&v.Annotations, volume.BoundByController)
+		annotate(&v.Annotations, volume.BoundByController, "yes")
 	}
 	v.Spec.ClaimRef = &corev1.ObjectReference{
 		APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: c.Namespace, Name: c.Name, UID: c.UID, ResourceVersion: c.ResourceVersion,
@@ -54,20 +54,25 @@ func (b *Controller) take(ctx context.Context, c *corev1.PersistentVolumeClaim, 
 	c = c.DeepCopy()
 	if c.Spec.VolumeName != v.Name {
 		c.Spec.VolumeName = v.Name
-		annotate(&c.Annotations, volume.BoundByController)
+		annotate(&c.Annotations, volume.BoundByController, "yes")
 	}
-	annotate(&c.Annotations, volume.BindCompleted)
+	annotate(&c.Annotations, volume.BindCompleted, "yes")
+	// Kubernetes writes these before it asks for the volume; here they come with the write that is needed anyway.
+	if by := v.Annotations[volume.ProvisionedBy]; by != "" {
+		annotate(&c.Annotations, volume.StorageProvisioner, by)
+		annotate(&c.Annotations, volume.BetaStorageProvisioner, by)
+	}
 	if err := b.client.Update(ctx, c); err != nil {
 		return nil, fmt.Errorf("bind claim %s/%s: %w", c.Namespace, c.Name, err)
 	}
 	return c, nil
 }
 
-func annotate(annotations *map[string]string, name string) {
+func annotate(annotations *map[string]string, name, value string) {
 	if *annotations == nil {
 		*annotations = map[string]string{}
 	}
-	(*annotations)[name] = "yes"
+	(*annotations)[name] = value
 }
 
 // setBound writes what the claim has got.
