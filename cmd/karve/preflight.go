@@ -21,9 +21,6 @@ const minFree = 256 << 20
 
 // preflight finds what would keep a cluster from starting, each in one line that says what to do.
 func preflight(ctx context.Context, dir cluster.Dir, s cluster.Settings) error {
-	if os.Geteuid() != 0 {
-		return errors.New("a cluster needs root, for networks and mounts: run sudo karve up")
-	}
 	if err := cluster.CheckClaim(s.Name, dir); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -72,6 +73,16 @@ func up(ctx context.Context, o *upOptions) error {
 			return err
 		}
 		return connect(dir)
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("a cluster needs root, for networks and mounts: run sudo karve up")
+	}
+	if _, known, err := dir.Load(); err == nil && !known {
+		lock, err := cluster.LockRanges()
+		if err != nil {
+			return fmt.Errorf("choose address ranges: %w", err)
+		}
+		defer lock.Close()
 	}
 	settings, err := o.settings(dir)
 	if err != nil {

@@ -52,6 +52,11 @@ func start(ctx context.Context, o options, t *table) (*running, error) {
 	if settings.Listen, settings.GRPCListen, err = freeAddrs(); err != nil {
 		return nil, err
 	}
+	lock, err := cluster.LockRanges()
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
 	if settings.ClusterCIDR, settings.ServiceCIDR, err = cluster.ChooseRanges(cluster.DefaultRoot); err != nil {
 		return nil, err
 	}

@@ -30,6 +30,9 @@ var Parts = []string{"api", "gateway", "scheduler", "nodehealth", "replication",
 // StartProcesses starts every part, with the default settings changed by change.
 func StartProcesses(t testing.TB, change ...func(*cluster.Settings)) *Processes {
 	p := &Processes{Cluster: New(t), running: map[string]*exec.Cmd{}}
+	lock, err := cluster.LockRanges()
+	require.NoError(t, err)
+	defer lock.Close()
 	pods, services, err := cluster.ChooseRanges(cluster.DefaultRoot)
 	require.NoError(t, err)
 	host, port, err := net.SplitHostPort(p.Listen)

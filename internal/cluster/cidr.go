@@ -2,9 +2,15 @@ package cluster
 
 import (
 	"errors"
+	"fmt"
+	"io"
+	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"slices"
+	"syscall"
 )
 
 // The ranges that a new cluster takes are the first free ones of these: 10.244.0.0/16, 10.245.0.0/16, … for pods and
@@ -28,6 +34,26 @@ func ChooseRanges(root string) (pods, services netip.Prefix, err error) {
 		}
 	}
 	return pods, services, errors.New("no free address range for pods and Services was found: choose with --cluster-cidr and --service-cidr")
+}
+
+// rangesLock is held by who makes a new cluster on this machine.
+const rangesLock = DefaultRoot + "/.ranges.lock"
+
+// LockRanges waits until nobody else on this machine is about to make a cluster. It is held from ChooseRanges until the new
+// cluster runs, when its interfaces and settings show what it has taken; closing what it returns lets go.
+func LockRanges() (io.Closer, error) {
+	if err := os.MkdirAll(DefaultRoot, 0o700); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(rangesLock, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		_ = file.Close()
+		return nil, fmt.Errorf("lock %s: %w", rangesLock, err)
+	}
+	return file, nil
 }
 
 func net16(second int) netip.Prefix {
@@ -58,9 +84,13 @@ func takenRanges(root string) ([]netip.Prefix, error) {
 	if err != nil {
 		return nil, err
 	}
+	dirs := slices.Collect(maps.Values(Known()))
 	for _, file := range others {
+		dirs = append(dirs, Dir(filepath.Dir(file)))
+	}
+	for _, dir := range dirs {
 		// A neighbour whose settings cannot be read keeps nothing from us.
-		if s, ok, err := Dir(filepath.Dir(file)).Load(); err == nil && ok {
+		if s, ok, err := dir.Load(); err == nil && ok {
 			taken = append(taken, s.ClusterCIDR, s.ServiceCIDR)
 		}
 	}
