@@ -25,7 +25,7 @@ const (
 	LabelPolicy    = "karve.dev/termination-message-policy"
 	LabelAmounts   = "karve.dev/resources"
 	LabelHandler   = "karve.dev/runtime-handler"
-	LabelImage     = "karve.dev/image"
+	LabelImageRef  = "karve.dev/image-digest"
 )
 
 // SandboxName stands where a container's name would, for sandboxes. No container can have it: it is upper case.
@@ -82,7 +82,7 @@ func (m Meta) Labels() map[string]string {
 	for key, value := range map[string]string{
 		LabelAddress: m.Address, LabelSandbox: m.Sandbox, LabelHash: m.Hash, LabelPolicy: m.MessagePolicy, LabelSignal: m.StopSignal,
 		LabelGrace: seconds(m.Grace), LabelNextDelay: seconds(m.NextDelay), LabelTTY: yes(m.TTY),
-		LabelAmounts: m.Amounts, LabelHandler: m.Handler, LabelImage: m.ImageRef,
+		LabelAmounts: m.Amounts, LabelHandler: m.Handler, LabelImageRef: m.ImageRef,
 	} {
 		if value != "" {
 			labels[key] = value
@@ -120,7 +120,7 @@ func ParseMeta(labels map[string]string) (m Meta, ok bool) {
 		Namespace: labels[LabelNamespace], Pod: labels[LabelPod], UID: labels[LabelUID],
 		Container: labels[LabelContainer], Attempt: attempt,
 		Address: labels[LabelAddress], Handler: labels[LabelHandler], Sandbox: labels[LabelSandbox], Hash: labels[LabelHash], Amounts: labels[LabelAmounts],
-		ImageRef: labels[LabelImage],
+		ImageRef: labels[LabelImageRef],
 		Grace:    duration(LabelGrace), NextDelay: duration(LabelNextDelay),
 		TTY: labels[LabelTTY] == "true", MessagePolicy: labels[LabelPolicy], StopSignal: labels[LabelSignal],
 	}, true
