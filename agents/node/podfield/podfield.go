@@ -84,6 +84,9 @@ func Resource(pod *corev1.Pod, facts *Facts, container string, ref *corev1.Resou
 	switch kind {
 	case "limits":
 		value = c.Resources.Limits[corev1.ResourceName(name)]
+		if value.IsZero() && pod.Spec.Resources != nil {
+			value = pod.Spec.Resources.Limits[corev1.ResourceName(name)]
+		}
 		if value.IsZero() {
 			value = facts.Allocatable[corev1.ResourceName(name)]
 		}

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"karve.dev/karve/agents/node/image"
 	"karve.dev/karve/agents/node/podfield"
@@ -182,18 +183,28 @@ const cpuPeriod = 100000 // microseconds
 
 // resources translates requests and limits into what the engine enforces.
 func (p *Pool) resources(pod *corev1.Pod, c *corev1.Container) runtime.Resources {
-	requests, limits := c.Resources.Requests, c.Resources.Limits
 	out := runtime.Resources{OOMScoreAdj: max(p.oomScoreAdj(pod, c), p.cfg.MinOOMScoreAdj)}
-	cpu := requests.Cpu().MilliValue()
+	limit := limitOf(pod, c, corev1.ResourceCPU)
+	cpu := c.Resources.Requests.Cpu().MilliValue()
 	if cpu == 0 {
-		cpu = limits.Cpu().MilliValue()
+		cpu = limit.MilliValue()
 	}
 	out.CPUShares = max(cpu*1024/1000, 2)
-	if limit := limits.Cpu().MilliValue(); limit > 0 {
+	if limit := limit.MilliValue(); limit > 0 {
 		out.CPUPeriod, out.CPUQuota = cpuPeriod, max(limit*cpuPeriod/1000, 1000)
 	}
-	out.MemoryBytes, out.Processes = limits.Memory().Value(), p.cfg.MaxProcesses
+	memory := limitOf(pod, c, corev1.ResourceMemory)
+	out.MemoryBytes, out.Processes = memory.Value(), p.cfg.MaxProcesses
 	return out
+}
+
+// limitOf is a container's limit: its own, or that of the whole pod.
+func limitOf(pod *corev1.Pod, c *corev1.Container, name corev1.ResourceName) resource.Quantity {
+	limit := c.Resources.Limits[name]
+	if limit.IsZero() && pod.Spec.Resources != nil {
+		limit = pod.Spec.Resources.Limits[name]
+	}
+	return limit
 }
 
 // oomScoreAdj ranks containers for when memory runs out, as a kubelet does.
