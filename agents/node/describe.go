@@ -44,6 +44,7 @@ func (a *Agent) describe() *corev1.Node {
 	}
 	node.Status.NodeInfo.ContainerRuntimeVersion = "docker://unknown"
 	node.Status.Conditions = a.conditions()
+	node.Status.DeclaredFeatures = []string{"InPlacePodVerticalScalingInitContainers", "RestartAllContainersOnContainerExits"}
 	node.Status.Features = &corev1.NodeFeatures{SupplementalGroupsPolicy: new(true)}
 	return node
 }

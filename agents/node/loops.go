@@ -98,11 +98,11 @@ func (a *Agent) setReady() {
 		if known := a.node.Current(); starting && (known == nil || report.IsReady(known)) {
 			return
 		}
-		a.node.SetCondition(corev1.NodeReady, corev1.ConditionFalse, "KubeletNotReady", err.Error())
+		a.setCondition(corev1.NodeReady, corev1.ConditionFalse, "KubeletNotReady", err.Error())
 		return
 	}
 	a.readyOnce.Do(func() { close(a.isReady) })
-	a.node.SetCondition(corev1.NodeReady, corev1.ConditionTrue, "KubeletReady", "kubelet is posting ready status")
+	a.setCondition(corev1.NodeReady, corev1.ConditionTrue, "KubeletReady", "kubelet is posting ready status")
 }
 
 func (a *Agent) imagesChanged() {

@@ -133,6 +133,7 @@ type Agent struct {
 	folders  *folderKeeper
 
 	ready     readiness
+	told      told
 	readyOnce sync.Once
 	isReady   chan struct{}     // closed when the node can run pods for the first time
 	podCIDR   chan netip.Prefix // the newest, at most one waiting

@@ -82,7 +82,7 @@ func (a *Agent) relieve(ctx context.Context) bool {
 	}
 	verdict := a.judge.Look(&now, now.At)
 	for _, c := range verdict.Conditions() {
-		a.node.SetCondition(c.Type, c.Status, c.Reason, c.Message)
+		a.setCondition(c.Type, c.Status, c.Reason, c.Message)
 	}
 	if a.enforceLimits(ctx) {
 		return true

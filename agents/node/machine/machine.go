@@ -3,6 +3,7 @@ package machine
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -22,15 +23,18 @@ const maxPods = 110
 
 // Info is what a Node says about itself.
 func Info() corev1.NodeSystemInfo {
+	id := line("/etc/machine-id")
 	return corev1.NodeSystemInfo{
-		MachineID:       line("/etc/machine-id"),
-		SystemUUID:      line("/sys/class/dmi/id/product_uuid"),
+		MachineID:       id,
+		SystemUUID:      cmp.Or(line("/sys/class/dmi/id/product_uuid"), id), // as a kubelet does where the machine does not say
 		BootID:          line("/proc/sys/kernel/random/boot_id"),
 		KernelVersion:   line("/proc/sys/kernel/osrelease"),
 		OSImage:         osImage(),
 		KubeletVersion:  version.Server(),
 		OperatingSystem: runtime.GOOS,
 		Architecture:    runtime.GOARCH,
+
+		RunningInUserNamespace: new(false),
 	}
 }
 
