@@ -1,7 +1,8 @@
 // Package nodehealth watches over nodes: it takes their heartbeats, keeps their Leases, turns silence into the Ready
 // condition Unknown, conditions into taints, and NoExecute taints into evictions.
 //
-// Heartbeats live in memory. A healthy, idle node costs one Lease write a minute and nothing else.
+// Heartbeats live in memory. A healthy, idle node costs one small write a minute, that of its Lease, and every fifth minute
+// one of its conditions' times: for those who look there whether it lives.
 package nodehealth
 
 import (
@@ -38,6 +39,9 @@ type Config struct {
 	Grace time.Duration
 	// LeaseEvery is how often a Lease is renewed at most: one minute.
 	LeaseEvery time.Duration
+	// ConditionsEvery is how often the heartbeat times of a Node's conditions are renewed at most: five minutes, as kubelets
+	// do.
+	ConditionsEvery time.Duration
 }
 
 // Service is node health. Make it with New, register it, then Run it.
@@ -65,6 +69,7 @@ func New(cfg Config) *Service {
 	cfg.Beat = orDefault(cfg.Beat, 10*time.Second)
 	cfg.Grace = orDefault(cfg.Grace, 40*time.Second)
 	cfg.LeaseEvery = orDefault(cfg.LeaseEvery, time.Minute)
+	cfg.ConditionsEvery = orDefault(cfg.ConditionsEvery, 5*time.Minute)
 	s := &Service{
 		cfg:    cfg,
 		beats:  newBeats(),
@@ -110,7 +115,9 @@ func (s *Service) onNode(old, node *corev1.Node) {
 		return
 	}
 	// A status written by whoever runs the node is a sign of life, also without our stream. Ready is never ours to say.
-	if readyHeartbeat(node).After(readyHeartbeat(old)) || conditions.NodeReady(node) && (old == nil || !conditions.NodeReady(old)) {
+	// Of a node with our stream, the beats say when it was heard of, and what is written of them is no further sign.
+	_, streaming := s.beats.read(node.Name)
+	if !streaming && readyHeartbeat(node).After(readyHeartbeat(old)) || conditions.NodeReady(node) && (old == nil || !conditions.NodeReady(old)) {
 		s.beats.seen(node.Name, time.Now())
 	}
 	s.health.Enqueue(nodeKey(node.Name))

@@ -72,6 +72,25 @@ func silence(conditions []corev1.NodeCondition, now time.Time) []corev1.NodeCond
 	return out
 }
 
+// heard returns the conditions with the time of the node's last beat, or nil when they say that recently enough.
+func heard(conditions []corev1.NodeCondition, last time.Time, every time.Duration) []corev1.NodeCondition {
+	out, due := slices.Clone(conditions), false
+	for i := range out {
+		c := &out[i]
+		if c.Status == corev1.ConditionUnknown || !slices.Contains(conditionTypes, c.Type) {
+			continue
+		}
+		due = due || last.Sub(c.LastHeartbeatTime.Time) >= every
+		if c.LastHeartbeatTime.Time.Before(last) {
+			c.LastHeartbeatTime = metav1.NewTime(last)
+		}
+	}
+	if !due {
+		return nil
+	}
+	return out
+}
+
 // taintRule says which taint stands for which status of a condition (KEP-382).
 type taintRule struct {
 	condition corev1.NodeConditionType

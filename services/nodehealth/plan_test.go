@@ -62,6 +62,20 @@ func TestSilenceIsWrittenOnce(t *testing.T) {
 	require.False(t, p.retaint)
 }
 
+func TestHeartbeatsAreWrittenEverySoOften(t *testing.T) {
+	last := time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
+	conditions := func(age time.Duration) []corev1.NodeCondition {
+		return []corev1.NodeCondition{
+			{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.NewTime(last.Add(-age))},
+			{Type: "example.org/Disk", Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.NewTime(last.Add(-time.Hour))},
+		}
+	}
+	require.Nil(t, heard(conditions(4*time.Minute), last, 5*time.Minute))
+	got := heard(conditions(5*time.Minute), last, 5*time.Minute)
+	require.Equal(t, last, got[0].LastHeartbeatTime.Time)
+	require.Equal(t, last.Add(-time.Hour), got[1].LastHeartbeatTime.Time, "who has made that condition tells of it")
+}
+
 func TestCordonTaints(t *testing.T) {
 	n := node(corev1.ConditionTrue)
 	n.Spec.Unschedulable = true

@@ -48,6 +48,12 @@ func (s *Service) reconcileNode(ctx context.Context, key informer.Key) (time.Dur
 		if err != nil {
 			return 0, err
 		}
+		if c := heard(node.Status.Conditions, last, s.cfg.ConditionsEvery); c != nil {
+			node.Status.Conditions = c
+			if err := s.cfg.Client.UpdateStatus(ctx, node); err != nil {
+				return 0, fmt.Errorf("renew the heartbeats of node %s: %w", node.Name, err)
+			}
+		}
 		next = min(next, wait)
 	}
 	return max(next, 10*time.Millisecond), nil

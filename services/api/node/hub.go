@@ -24,6 +24,7 @@ type hub struct {
 	pods     map[string]map[*feed]struct{}
 	services map[*feed]struct{}
 	closed   bool
+	nodes    nodeViews
 	// drains are the streams that wait for the proxies.
 	drains drains
 }
@@ -38,7 +39,7 @@ type followed struct {
 }
 
 func newHub() *hub {
-	return &hub{kinds: map[schema.GroupVersionKind]*followed{}, pods: map[string]map[*feed]struct{}{}, services: map[*feed]struct{}{}}
+	return &hub{kinds: map[schema.GroupVersionKind]*followed{}, pods: map[string]map[*feed]struct{}{}, services: map[*feed]struct{}{}, nodes: nodeViews{}}
 }
 
 func (f *followed) reach(revision int64) {
@@ -163,8 +164,10 @@ func (h *hub) mark(gvk schema.GroupVersionKind, events []watch.Event) {
 			}
 			h.drains.signal()
 		case kindNode:
-			for f := range h.services {
-				f.mark(r)
+			if h.nodes.changed(e, events[i].Type == watch.Deleted) {
+				for f := range h.services {
+					f.mark(r)
+				}
 			}
 			for f := range h.pods[e.Name] {
 				f.mark(r)

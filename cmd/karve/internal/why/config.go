@@ -13,7 +13,7 @@ import (
 var (
 	missingObject = regexp.MustCompile(`(configmap|secret) "([^"]+)" not found`)
 	missingKey    = regexp.MustCompile(`couldn't find key (\S+) in (ConfigMap|Secret) [^/]+/(\S+)`)
-	absentKey     = regexp.MustCompile(`volume "([^"]+)" : references non-existent (config|secret) key: (\S+)`)
+	absentKey     = regexp.MustCompile(`volume "([^"]+)" : (?:\w+ )?references non-existent (?:config|secret) key: (\S+)`)
 )
 
 // NeedsConfig tells whether any of the pods may lack a ConfigMap or Secret, so that those have to be known.
@@ -56,9 +56,9 @@ func (c *podCase) missing(message string) (f Finding, ok bool) {
 			switch {
 			case v.Name != m[1]:
 			case v.ConfigMap != nil:
-				return c.missingKey("configmap", v.ConfigMap.Name, m[3]), true
+				return c.missingKey("configmap", v.ConfigMap.Name, m[2]), true
 			case v.Secret != nil:
-				return c.missingKey("secret", v.Secret.SecretName, m[3]), true
+				return c.missingKey("secret", v.Secret.SecretName, m[2]), true
 			}
 		}
 	}
