@@ -41,6 +41,7 @@ func newMetrics(process prometheus.Registerer, node string, pool func() *worker.
 	number("kubelet_running_pods", "Number of pods that have a running sandbox.", nil, func() float64 { n, _ := pool().Running(); return float64(n) })
 	number("kubelet_running_containers", "Number of containers.", prometheus.Labels{"container_state": string(runtime.Running)}, func() float64 { _, n := pool().Running(); return float64(n) })
 	number("kubelet_desired_pods", "The number of pods the node is instructed to run.", nil, func() float64 { return float64(len(pool().Pods())) })
+	all = append(all, startTotals(pool))
 	for _, c := range all {
 		if err := m.registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register the metrics of node %s: %w", node, err)
@@ -74,6 +75,41 @@ func (m *metrics) gatherer(node string, besides ...prometheus.Collector) prometh
 		return prometheus.Gatherers{m.registry, process}
 	})
 	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return all().Gather() })
+}
+
+var (
+	startedContainers = prometheus.NewDesc("kubelet_started_containers_total", "Cumulative number of containers started", []string{"container_type"}, nil)
+	failedContainers  = prometheus.NewDesc("kubelet_started_containers_errors_total", "Cumulative number of errors when starting containers", []string{"container_type", "code"}, nil)
+	startedPods       = prometheus.NewDesc("kubelet_started_pods_total", "Cumulative number of pods started", nil, nil)
+	failedPods        = prometheus.NewDesc("kubelet_started_pods_errors_total", "Cumulative number of errors when starting pods", nil, nil)
+)
+
+// startTotals shows how often a node has started containers and sandboxes.
+type startTotals func() *worker.Pool
+
+// Describe implements prometheus.Collector.
+func (s startTotals) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{startedContainers, failedContainers, startedPods, failedPods} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s startTotals) Collect(to chan<- prometheus.Metric) {
+	failed := 0
+	for start, n := range s().Starts() {
+		switch {
+		case start.Type != "" && start.Fault != "":
+			to <- prometheus.MustNewConstMetric(failedContainers, prometheus.CounterValue, float64(n), start.Type, start.Fault)
+		case start.Type != "":
+			to <- prometheus.MustNewConstMetric(startedContainers, prometheus.CounterValue, float64(n), start.Type)
+		case start.Fault != "":
+			failed += n
+		default:
+			to <- prometheus.MustNewConstMetric(startedPods, prometheus.CounterValue, float64(n))
+		}
+	}
+	to <- prometheus.MustNewConstMetric(failedPods, prometheus.CounterValue, float64(failed))
 }
 
 var probesTotal = prometheus.NewDesc("prober_probe_total", "Cumulative number of a liveness, readiness or startup probe for a container by result.",

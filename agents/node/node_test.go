@@ -98,7 +98,7 @@ func (p *plane) gather() map[string]float64 {
 	out := map[string]float64{}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			out[f.GetName()] = m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			out[f.GetName()] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
 		}
 	}
 	return out
@@ -116,6 +116,7 @@ func TestSimulatedPods(t *testing.T) {
 	}
 	require.Equal(t, map[string]float64{
 		"kubelet_desired_pods": pods, "kubelet_running_pods": pods, "kubelet_running_containers": pods, "kubelet_pod_start_duration_seconds": pods,
+		"kubelet_started_pods_total": pods, "kubelet_started_containers_total": pods, "kubelet_started_pods_errors_total": 0,
 	}, p.gather())
 	rt.Exit(idOf(p.wait("pod-7", "running", running)), 1)
 	p.wait("pod-7", "restarted", restarted(1))

@@ -106,6 +106,7 @@ type Pool struct {
 	cfg      Config
 	slots    chan struct{}
 	accounts imageAccounts
+	counts   counts
 
 	mu      sync.Mutex
 	ctx     context.Context

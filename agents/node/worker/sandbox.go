@@ -72,6 +72,7 @@ func (w *worker) beginSandbox(ctx context.Context, a podstate.Action) {
 	if again {
 		w.pool.cfg.Events.EventOn(w.ref(""), corev1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
 	}
+	w.pool.counts.add("", "")
 	_, omitted := w.resolver(pod)
 	for _, what := range omitted {
 		w.pool.cfg.Events.EventOn(w.ref(""), corev1.EventTypeWarning, "DNSConfigForming", "%s", what)
@@ -85,6 +86,7 @@ func (w *worker) beginSandbox(ctx context.Context, a podstate.Action) {
 			w.fine(runtime.SandboxName)
 			w.mu.Unlock()
 		case ctx.Err() == nil:
+			w.pool.counts.add("", sandboxError)
 			w.event("", corev1.EventTypeWarning, sandboxError, "Failed to create pod sandbox: %v", err)
 			w.fail(runtime.SandboxName, sandboxError, err.Error(), retryDelay)
 		}

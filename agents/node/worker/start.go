@@ -20,6 +20,7 @@ func (w *worker) beginStart(ctx context.Context, a podstate.Action) {
 	if c == nil || pending == nil {
 		return
 	}
+	w.pool.counts.add(containerType(w, a.Name), "")
 	w.launch(ctx, a.Name, podstate.Op{Verb: podstate.Start}, func(ctx context.Context) {
 		s := &starting{worker: w, pod: pod, c: c, Action: a, sandbox: pending}
 		err := s.run(ctx)
@@ -30,9 +31,11 @@ func (w *worker) beginStart(ctx context.Context, a podstate.Action) {
 			w.fine(a.Name)
 			w.mu.Unlock()
 		case errors.As(err, &failure):
+			w.countFault(a, failure.reason)
 			w.failWith(a.Name, failure.trouble(), failure.delay)
 		case ctx.Err() == nil && !errors.Is(err, errSandbox):
 			w.log.Warn("start container", zapContainer(a.Name), zapError(err))
+			w.countFault(a, createError)
 			w.fail(a.Name, createError, err.Error(), retryDelay)
 		}
 	})
@@ -176,6 +179,7 @@ func (s *starting) launchContainer(ctx context.Context, id string, meta *runtime
 		return fmt.Errorf("%w: %w", errSandbox, err)
 	}
 	if errors.As(err, &fault) {
+		s.countFault(s.Action, "RunContainerError")
 		s.emit(corev1.EventTypeWarning, "Failed", "Error: %v", fault)
 		s.mu.Lock()
 		s.observe(runtime.Container{
@@ -230,6 +234,7 @@ func (s *starting) postStart(ctx context.Context, running *runtime.Container) er
 		s.mu.Lock()
 		s.obs.HookErrors[running.ID] = err.Error()
 		s.mu.Unlock()
+		s.countFault(s.Action, "PostStartHookError")
 		s.emit(corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed: %v", err)
 		s.emit(corev1.EventTypeNormal, "Killing", "FailedPostStartHook")
 		return s.pool.cfg.Runtime.Signal(ctx, running.ID, "SIGKILL")
