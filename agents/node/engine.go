@@ -20,32 +20,24 @@ const (
 	// pulseEvery is how often the engine is asked whether it lives, by default, and how long it may take to say so. It is
 	// long: an engine under load is slow, and to call its node not ready moves all its pods elsewhere in the end.
 	pulseEvery = 15 * time.Second
+	// longList is how long it may take at most until all containers are listed.
+	longList = 4 * time.Minute
 )
 
+// errNoAnswer is why a call is given up that the engine may have lost while it was ill.
+var errNoAnswer = errors.New("it does not answer in time")
+
 // followEngine keeps watching the engine. Whenever it is reached anew all containers are listed, after the watch has
-// begun, so that nothing falls between.
+// begun, so that nothing falls between. Both have only so much time: more each time, as the engine may just be slow.
 func (a *Agent) followEngine(ctx context.Context) error {
-	wait := firstPause
+	wait, patience := firstPause, a.cfg.PulseEvery
 	for {
-		watchCtx, cancel := context.WithCancelCause(ctx)
-		var beside sync.WaitGroup
-		beside.Go(func() { a.feelPulse(watchCtx, cancel) })
-		err := a.cfg.Runtime.Watch(watchCtx, a.owner, func() {
-			beside.Go(func() {
-				if err := a.resync(watchCtx); err != nil {
-					cancel(err) // and begin again
-					return
-				}
-				wait = firstPause
-			})
-		}, a.handle)
-		if cause := context.Cause(watchCtx); cause != nil {
-			err = cause
-		}
-		cancel(nil)
-		beside.Wait()
+		err := a.watchEngine(ctx, patience, func() { wait, patience = firstPause, a.cfg.PulseEvery })
 		if ctx.Err() != nil {
 			return nil
+		}
+		if errors.Is(err, errNoAnswer) {
+			patience = min(2*patience, longList)
 		}
 		err = cmp.Or(err, errors.New("the watch ended"))
 		a.log.Warn("lost sight of the container engine", zap.Error(err))
@@ -55,6 +47,28 @@ func (a *Agent) followEngine(ctx context.Context) error {
 		}
 		wait = min(wait*2, longPause)
 	}
+}
+
+// watchEngine watches the engine until it is lost, and says whenever all containers have been listed.
+func (a *Agent) watchEngine(ctx context.Context, patience time.Duration, listed func()) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() { a.feelPulse(ctx, cancel) })
+	late := time.AfterFunc(patience, func() { cancel(errNoAnswer) })
+	err := a.cfg.Runtime.Watch(ctx, a.owner, func() {
+		beside.Go(func() {
+			if err := a.resync(ctx, func() { late.Stop(); listed() }); err != nil {
+				cancel(err) // and begin again
+			}
+		})
+	}, a.handle)
+	late.Stop()
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	cancel(nil)
+	beside.Wait()
+	return err
 }
 
 // feelPulse asks the engine from time to time whether it lives. One that hangs takes calls, and never answers: its watch
@@ -78,18 +92,23 @@ func (a *Agent) feelPulse(ctx context.Context, stop context.CancelCauseFunc) {
 	}
 }
 
-// resync lists containers, now and from time to time; it returns when ctx ends or the engine does not answer.
-func (a *Agent) resync(ctx context.Context) error {
+// resync lists containers, now and from time to time, and each time says that it has; it returns when ctx ends or the
+// engine does not answer.
+func (a *Agent) resync(ctx context.Context, listed func()) error {
 	for {
 		a.images.Forget()
 		if err := a.pool.Resync(ctx); err != nil {
 			return err
 		}
+		listed()
 		if err := a.network.SweepPorts(); err != nil {
 			a.log.Warn("remove host ports of pods that are gone", zap.Error(err))
 		}
 		a.learnEngine(ctx)
-		a.setEngine(nil)
+		if a.healthy() != nil {
+			a.setEngine(nil)
+			a.pool.Recovered()
+		}
 		a.imagesChanged()
 		if !pause(ctx, resyncEvery) {
 			return nil

@@ -50,6 +50,7 @@ func (a *Agent) watchPressure(ctx context.Context) error {
 	timer := time.NewTimer(a.cfg.MeasureEvery)
 	defer timer.Stop()
 	for {
+		a.pool.TrimMessages()
 		for a.relieve(ctx) {
 		}
 		timer.Reset(a.cfg.MeasureEvery)

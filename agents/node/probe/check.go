@@ -49,10 +49,10 @@ func check(ctx context.Context, j *job) error {
 func checkExec(ctx context.Context, exec Exec, command []string, timeout time.Duration) error {
 	code, output, err := exec(ctx, command)
 	switch {
+	case errors.Is(err, runtime.ErrUnavailable): // also in time: the command has not begun
+		return errUnknown
 	case ctx.Err() != nil:
 		return fmt.Errorf("command timed out: %q timed out after %s", strings.Join(command, " "), timeout)
-	case errors.Is(err, runtime.ErrUnavailable):
-		return errUnknown
 	case err != nil:
 		return unmade{err}
 	case (code == notExecutable || code == notFound) && strings.HasPrefix(output, engineSays):

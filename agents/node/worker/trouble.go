@@ -19,8 +19,11 @@ const (
 	removeError    = "FailedRemove"
 )
 
-// imageTrouble may end when the engine's images change, configTrouble when a ConfigMap or Secret does.
+// imageTrouble may end when the engine's images change, configTrouble when a ConfigMap or Secret does, engineTrouble when
+// the engine is well again.
 var (
+	engineTrouble = map[string]bool{createError: true, sandboxError: true, removeError: true, image.ImageInspectError: true}
+
 	imageTrouble = map[string]bool{
 		image.ErrImagePull: true, image.ImagePullBackOff: true, image.ErrImageNeverPull: true,
 	}
@@ -59,6 +62,9 @@ func (w *worker) fine(key string) {
 	delete(w.failures, key)
 	delete(w.obs.Trouble, key)
 }
+
+// Recovered tells that the engine is well again: what it has failed at is tried at once.
+func (p *Pool) Recovered() { p.each(func(w *worker) { w.retry(engineTrouble) }) }
 
 // explain adds to why a pod cannot start what its user would not guess: an agent that starts while the control plane is
 // away knows no Secret that is not in the machine's memory.

@@ -150,6 +150,9 @@ func (r *Runtime) Inspect(ctx context.Context, id string) (runtime.Container, er
 	if err != nil {
 		return runtime.Container{}, wrap("inspect container "+id, err)
 	}
+	if res.Container.ID == "" || res.Container.Config == nil || res.Container.State == nil {
+		return runtime.Container{}, wrap("inspect container "+id, errIncomplete)
+	}
 	return observe(&res.Container), nil
 }
 

@@ -4,6 +4,7 @@ package docker
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -131,13 +132,23 @@ func wrap(doing string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case client.IsErrConnectionFailed(err):
+	case client.IsErrConnectionFailed(err), nonsense(err):
 		return fmt.Errorf("%s: %w: %w", doing, runtime.ErrUnavailable, err)
 	case cerrdefs.IsNotFound(err):
 		return fmt.Errorf("%s: %w: %w", doing, runtime.ErrNotFound, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
+
+// nonsense tells an answer that is cut off, or not what was asked for: it says nothing about containers.
+func nonsense(err error) bool {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	return errors.Is(err, errIncomplete) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.As(err, &syntax) || errors.As(err, &kind)
+}
+
+// errIncomplete is an answer that lacks what every such answer has.
+var errIncomplete = errors.New("the engine's answer is not complete")
 
 // answered tells an engine that refused from one that was not reached.
 func answered(err error) bool {

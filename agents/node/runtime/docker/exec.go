@@ -2,9 +2,14 @@ package docker
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
+	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
+
+	"karve.dev/karve/agents/node/runtime"
 )
 
 // endWait bounds the end of a command that nobody waits for any more.
@@ -24,6 +29,15 @@ func (r *Runtime) endExec(ctx context.Context, exec string) {
 		again, _ := r.execProcess(ctx, exec)
 		return again == pid && belongs(pid, container)
 	})
+}
+
+// wrapExec is wrap for commands. An engine that fails at one, or does not answer in time, says nothing about the command:
+// what is wrong with that, the command's output and exit code tell.
+func wrapExec(doing string, err error) error {
+	if cerrdefs.IsInternal(err) || cerrdefs.IsUnavailable(err) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s: %w: %w", doing, runtime.ErrUnavailable, err)
+	}
+	return wrap(doing, err)
 }
 
 // execProcess returns the process of a command that runs, and its container; 0 when it does not run.

@@ -28,11 +28,11 @@ func (r *Runtime) Exec(ctx context.Context, id string, spec runtime.ExecSpec, st
 		AttachStdin: streams.Stdin != nil, AttachStdout: streams.Stdout != nil, AttachStderr: streams.Stderr != nil && !spec.TTY,
 	})
 	if err != nil {
-		return 0, wrap("prepare to run a command in container "+id, err)
+		return 0, wrapExec("prepare to run a command in container "+id, err)
 	}
 	attached, err := r.cli.ExecAttach(ctx, created.ID, client.ExecAttachOptions{TTY: spec.TTY, ConsoleSize: size})
 	if err != nil {
-		return 0, wrap("run a command in container "+id, err)
+		return 0, wrapExec("run a command in container "+id, err)
 	}
 	resize := func(s runtime.Size) error {
 		_, err := r.cli.ExecResize(ctx, created.ID, client.ExecResizeOptions{Height: s.Height, Width: s.Width})
@@ -46,7 +46,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, spec runtime.ExecSpec, st
 	}
 	res, err := r.cli.ExecInspect(ctx, created.ID, client.ExecInspectOptions{})
 	if err != nil {
-		return 0, wrap("ask for a command's exit code", err)
+		return 0, wrapExec("ask for a command's exit code", err)
 	}
 	return res.ExitCode, nil
 }
