@@ -18,7 +18,8 @@ import (
 // Processes is a cluster of which every part is a process of its own, connected over mTLS.
 type Processes struct {
 	*Cluster
-	node     string
+	// Node is the name of the only node.
+	Node     string
 	settings cluster.Settings
 	health   string
 	running  map[string]*exec.Cmd
@@ -51,7 +52,7 @@ func StartProcesses(t testing.TB, change ...func(*cluster.Settings)) *Processes 
 	require.NoError(t, cluster.Dir(p.DataDir).Save(p.settings))
 	names, err := p.settings.NodeNames()
 	require.NoError(t, err)
-	p.node = names[0]
+	p.Node = names[0]
 	t.Cleanup(p.stopAll)
 	for _, part := range Parts {
 		p.StartPart(part)
@@ -85,9 +86,9 @@ func (p *Processes) StartPart(part string) {
 	case "nodehealth":
 		args = append(args, "--listen", p.health)
 	case "node":
-		args = append(args, "--node-name", p.node, "--nodehealth", p.health, "--data-dir", filepath.Join(p.DataDir, "nodes", p.node))
+		args = append(args, "--node-name", p.Node, "--nodehealth", p.health, "--data-dir", p.NodeDir())
 	case "proxy":
-		args = append(args, "--node-name", p.node)
+		args = append(args, "--node-name", p.Node)
 	}
 	log, err := os.OpenFile(filepath.Join(p.DataDir, "karved.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(p.t, err)
@@ -98,10 +99,13 @@ func (p *Processes) StartPart(part string) {
 	p.running[part] = cmd
 }
 
+// NodeDir is where the node keeps its data.
+func (p *Processes) NodeDir() string { return filepath.Join(p.DataDir, "nodes", p.Node) }
+
 func (p *Processes) issue(part string) string {
 	role := part
 	if part == "node" || part == "proxy" {
-		role = "node:" + p.node
+		role = "node:" + p.Node
 	}
 	out := filepath.Join(p.DataDir, "credentials", part)
 	text, err := exec.Command(Program(p.t, "karved"), "issue", role, "--data-dir", p.DataDir, "--out", out).CombinedOutput()
