@@ -56,9 +56,7 @@ func (a *Agent) SetNode(node *corev1.Node) {
 		a.log.Error("the node's podCIDR", zap.String("podCIDR", node.Spec.PodCIDR), zap.Error(err))
 		return
 	}
-	select {
-	case <-a.podCIDR: // an older one that nobody has taken
-	default:
+	if old := a.podCIDR.Swap(&cidr); old == nil || *old != cidr {
+		a.netKeeper.Wake()
 	}
-	a.podCIDR <- cidr
 }

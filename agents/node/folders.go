@@ -14,6 +14,7 @@ import (
 	nodefolders "karve.dev/karve/agents/node/volume"
 	"karve.dev/karve/agents/node/worker"
 	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
+	"karve.dev/karve/internal/turns"
 	"karve.dev/karve/internal/volume"
 )
 
@@ -29,38 +30,22 @@ type folderKeeper struct {
 	rpc     nodev1.VolumeServiceClient
 	events  worker.Recorder
 	log     *zap.Logger
-	wake    chan struct{}
+	task    turns.Task
 }
 
 // look makes the keeper look at all volumes again.
-func (k *folderKeeper) look() {
-	select {
-	case k.wake <- struct{}{}:
-	default:
-	}
-}
+func (k *folderKeeper) look() { k.task.Wake() }
 
-// run works until ctx ends.
-func (k *folderKeeper) run(ctx context.Context) error {
-	wait := firstPause
-	for {
-		select {
-		case <-k.wake:
-		case <-ctx.Done():
-			return nil
-		}
+// start lets the keeper work in the group.
+func (k *folderKeeper) start(group *turns.Group) {
+	k.task.Init(group, turns.Retrying(firstPause, time.Minute, func(ctx context.Context) error {
 		err := k.remove(ctx)
-		if err == nil || ctx.Err() != nil {
-			wait = firstPause
-			continue
+		if err != nil && ctx.Err() == nil {
+			k.log.Warn("remove the folders of deleted volumes", zap.Error(err))
 		}
-		k.log.Warn("remove the folders of deleted volumes", zap.Error(err))
-		if !pause(ctx, wait) {
-			return nil
-		}
-		wait = min(2*wait, time.Minute)
-		k.look()
-	}
+		return err
+	}))
+	k.task.Start()
 }
 
 func (k *folderKeeper) remove(ctx context.Context) error {

@@ -57,7 +57,8 @@ func (a *Agent) keepNode(ctx context.Context) error {
 	short, cancel := context.WithTimeout(ctx, time.Second)
 	a.learnEngine(short) // before the node is registered, if it can be
 	cancel()
-	return a.node.Run(ctx)
+	a.node.Start()
+	return nil
 }
 
 // readiness adds up what must be so before pods can run.
@@ -106,37 +107,22 @@ func (a *Agent) setReady() {
 }
 
 func (a *Agent) imagesChanged() {
-	select {
-	case a.imagesGot <- struct{}{}:
-	default:
-	}
+	now := time.Now()
+	a.imagesAt.Store(&now)
+	a.imageList.Wake()
 }
 
 // keepNetwork sets the network up once the node has its podCIDR, and repairs it from time to time.
-func (a *Agent) keepNetwork(ctx context.Context) error {
-	var cidr netip.Prefix
-	again := time.NewTimer(repairEvery)
-	defer again.Stop()
-	for {
-		select {
-		case newest := <-a.podCIDR:
-			if newest == cidr {
-				continue
-			}
-			cidr = newest
-		case <-again.C:
-		case <-ctx.Done():
-			return nil
-		}
-		again.Reset(a.setupNetwork(ctx, cidr))
+func (a *Agent) keepNetwork(ctx context.Context) time.Time {
+	cidr := a.podCIDR.Load()
+	if cidr == nil {
+		return time.Time{}
 	}
+	return time.Now().Add(a.setupNetwork(ctx, *cidr))
 }
 
 // setupNetwork returns when to look at the network again.
 func (a *Agent) setupNetwork(ctx context.Context, cidr netip.Prefix) time.Duration {
-	if !cidr.IsValid() {
-		return repairEvery
-	}
 	err := a.network.Setup(ctx, cidr)
 	if err == nil || ctx.Err() != nil {
 		a.setNetwork(nil)
@@ -148,31 +134,21 @@ func (a *Agent) setupNetwork(ctx context.Context, cidr netip.Prefix) time.Durati
 }
 
 // reportImages keeps the Node's list of images, when they have not changed for a while.
-func (a *Agent) reportImages(ctx context.Context) error {
-	for {
-		select {
-		case <-a.imagesGot:
-		case <-ctx.Done():
-			return nil
-		}
-		for quiet := false; !quiet; {
-			timer := time.NewTimer(imagesQuiet)
-			select {
-			case <-a.imagesGot:
-			case <-timer.C:
-				quiet = true
-			case <-ctx.Done():
-				timer.Stop()
-				return nil
-			}
-			timer.Stop()
-		}
-		images, err := a.cfg.Runtime.Images(ctx)
-		if err != nil {
-			a.log.Debug("list images", zap.Error(err))
-			continue
-		}
-		list := describeImages(images)
-		a.node.Change(func(st *corev1.NodeStatus) { st.Images = list })
+func (a *Agent) reportImages(ctx context.Context) time.Time {
+	changed := a.imagesAt.Load()
+	if changed == nil {
+		return time.Time{}
 	}
+	if due := changed.Add(imagesQuiet); time.Now().Before(due) {
+		return due
+	}
+	a.imagesAt.CompareAndSwap(changed, nil)
+	images, err := a.cfg.Runtime.Images(ctx)
+	if err != nil {
+		a.log.Debug("list images", zap.Error(err))
+		return time.Time{}
+	}
+	list := describeImages(images)
+	a.node.Change(func(st *corev1.NodeStatus) { st.Images = list })
+	return time.Time{}
 }

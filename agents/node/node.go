@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,6 +42,7 @@ import (
 	"karve.dev/karve/agents/node/worker"
 	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
 	"karve.dev/karve/internal/client"
+	"karve.dev/karve/internal/turns"
 )
 
 // Config is what an agent needs. Fields without a default in their comment must be set.
@@ -121,6 +123,7 @@ type Agent struct {
 	network  podNetwork
 	images   *image.Manager
 	probes   *probe.Manager
+	turns    turns.Group
 	pool     *worker.Pool
 	kept     *checkpoint.Store
 	objects  *session.Objects
@@ -135,9 +138,11 @@ type Agent struct {
 	ready     readiness
 	told      told
 	readyOnce sync.Once
-	isReady   chan struct{}     // closed when the node can run pods for the first time
-	podCIDR   chan netip.Prefix // the newest, at most one waiting
-	imagesGot chan struct{}     // the engine's images have changed
+	isReady   chan struct{} // closed when the node can run pods for the first time
+	podCIDR   atomic.Pointer[netip.Prefix]
+	netKeeper turns.Task
+	imagesAt  atomic.Pointer[time.Time] // when the engine's images have changed, until that is reported
+	imageList turns.Task
 }
 
 // WaitReady blocks until the engine has answered and the node's network is up.
@@ -186,11 +191,11 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: cfg, owner: runtime.Owner{Cluster: cfg.Cluster, Node: cfg.NodeName}, lis: lis,
-		log:    cfg.Log.Named("node").With(zap.String("node", cfg.NodeName)),
-		probes: probe.New(), kept: checkpoint.New(keptIn(&cfg), cfg.Log),
-		podCIDR: make(chan netip.Prefix, 1), imagesGot: make(chan struct{}, 1), isReady: make(chan struct{}),
+		log:     cfg.Log.Named("node").With(zap.String("node", cfg.NodeName)),
+		kept:    checkpoint.New(keptIn(&cfg), cfg.Log),
+		isReady: make(chan struct{}),
 	}
-	a.objects = session.NewObjects(a.kept)
+	a.probes, a.objects = probe.New(&a.turns), session.NewObjects(a.kept)
 	if a.metrics, err = newMetrics(cfg.Metrics, cfg.NodeName, func() *worker.Pool { return a.pool }); err != nil {
 		return nil, errors.Join(err, lis.Close())
 	}
@@ -205,13 +210,15 @@ func New(cfg Config) (*Agent, error) {
 		a.network = network.NewAddresses()
 	}
 	a.ready.engine, a.ready.network = errNoContact, errNoCIDR
-	a.pods = report.NewPods(cfg.Conn, cfg.NodeName, a.log)
+	a.pods = report.NewPods(&a.turns, cfg.Conn, cfg.NodeName, a.log)
 	a.folders = &folderKeeper{
 		node: cfg.NodeName, objects: a.objects, folders: foldersOf(cfg.Runtime, volumesDir(cfg.DataDir)),
-		rpc: nodev1.NewVolumeServiceClient(cfg.Conn), events: cfg.Events, log: a.log.Named("folders"), wake: make(chan struct{}, 1),
+		rpc: nodev1.NewVolumeServiceClient(cfg.Conn), events: cfg.Events, log: a.log.Named("folders"),
 	}
+	a.netKeeper.Init(&a.turns, a.keepNetwork)
+	a.imageList.Init(&a.turns, a.reportImages)
 	want := a.describe()
-	a.node = report.NewNode(cfg.Client, want, a.log)
+	a.node = report.NewNode(&a.turns, cfg.Client, want, a.log)
 	a.static = static.New(static.Config{
 		Dir: cfg.Manifests, Node: cfg.NodeName, Client: cfg.Client, Reporter: a.pods, Self: a.node.Current, Log: a.log,
 	})
@@ -242,7 +249,7 @@ func keptIn(cfg *Config) string {
 
 func (a *Agent) workerConfig(allocatable corev1.ResourceList) worker.Config {
 	cfg := worker.Config{
-		Owner: a.owner, Runtime: a.cfg.Runtime, Network: a.network, Images: a.images, Probes: a.probes,
+		Turns: &a.turns, Owner: a.owner, Runtime: a.cfg.Runtime, Network: a.network, Images: a.images, Probes: a.probes,
 		Volumes: volume.New(podsDir(a.cfg.DataDir), a.objects, &control{client: a.cfg.Client, node: a.node.Current}, a.folders.folders),
 		Objects: a.objects, Reporter: a.static, Events: a.cfg.Events, Log: a.log,
 		DNS:         worker.DNS{Servers: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain},
@@ -267,11 +274,14 @@ func (a *Agent) workerConfig(allocatable corev1.ResourceList) worker.Config {
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.network.Close()
 	group, ctx := errgroup.WithContext(ctx)
-	a.pool.Begin(ctx)
+	a.turns.Begin(ctx)
+	a.netKeeper.Start()
+	a.imageList.Start()
+	a.folders.start(&a.turns)
 	a.static.Read(a.pool) // before the API says which pods there are: these are not among them
 	for _, part := range []func(context.Context) error{
-		a.probes.Run, a.pods.Run, a.kept.Run, a.serve,
-		a.keepNode, a.followEngine, a.keepNetwork, a.watchPressure, a.reportImages, a.collectImages, a.folders.run,
+		a.kept.Run, a.serve,
+		a.keepNode, a.followEngine, a.watchPressure, a.collectImages,
 		func(ctx context.Context) error { return a.static.Run(ctx, a.pool) },
 		func(ctx context.Context) error {
 			return session.Assignments(ctx, a.cfg.Conn, a.cfg.NodeName, a.objects, a, a.log)
@@ -282,7 +292,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	} {
 		group.Go(func() error { return part(ctx) })
 	}
-	return errors.Join(a.pool.Run(ctx), group.Wait())
+	err := group.Wait()
+	a.turns.Wait()
+	a.probes.Close()
+	return err
 }
 
 // Port is where PodAccessService listens.

@@ -29,6 +29,13 @@ func (g *Group) Begin(ctx context.Context) {
 	g.early = nil
 }
 
+// Context is that of Begin: of what runs in the group, none outlives it.
+func (g *Group) Context() context.Context {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.ctx
+}
+
 // Go runs something in a goroutine of its own, which Wait waits for; false when it is too late for that.
 func (g *Group) Go(run func(ctx context.Context)) bool {
 	g.mu.Lock()
@@ -55,6 +62,24 @@ func (g *Group) Wait() {
 	g.ended = true
 	g.mu.Unlock()
 	g.all.Wait()
+}
+
+// Retrying makes a turn of something that may fail: then it is tried again after a pause, which grows from first to long,
+// and not sooner however often the task is woken.
+func Retrying(first, long time.Duration, try func(ctx context.Context) error) func(ctx context.Context) time.Time {
+	wait, retryAt := first, time.Time{}
+	return func(ctx context.Context) time.Time {
+		if time.Now().Before(retryAt) {
+			return retryAt
+		}
+		if try(ctx) == nil {
+			wait, retryAt = first, time.Time{}
+			return retryAt
+		}
+		retryAt = time.Now().Add(wait)
+		wait = min(2*wait, long)
+		return retryAt
+	}
 }
 
 // The states of a task.

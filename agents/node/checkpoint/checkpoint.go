@@ -120,6 +120,9 @@ func signal(c chan struct{}) {
 
 // Run writes what is noted until ctx ends.
 func (s *Store) Run(ctx context.Context) error {
+	if s.shelves[0] == nil {
+		return nil
+	}
 	for {
 		select {
 		case <-s.wake:

@@ -1,6 +1,6 @@
-// Package probe checks the health of containers. One goroutine keeps the time of all probes of a node in a heap, makes
-// those that fall together in one go, and asks TCP ports and plain HTTP servers itself, without blocking. What may block
-// (commands, TLS, gRPC, names) has a goroutine while it runs, and only so many run at once.
+// Package probe checks the health of containers. All probes of a node stand in a heap by their time; those that fall
+// together are made in one turn, which asks TCP ports and plain HTTP servers without blocking. What may block (commands,
+// TLS, gRPC, names) has a goroutine while it runs, and only so many run at once.
 package probe
 
 import (
@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"karve.dev/karve/agents/node/podstate"
+	"karve.dev/karve/internal/turns"
 )
 
 // atOnce bounds the probes that may block and run at the same time.
@@ -40,18 +41,29 @@ type Target struct {
 
 // Manager probes containers until they are removed. Its methods are safe for concurrent use.
 type Manager struct {
+	group *turns.Group
+	task  turns.Task
 	slots chan struct{}
-	wake  chan struct{}
+	open  []*exchange // of the turns
 
 	mu       sync.Mutex
 	queue    queue
 	subjects map[string]*subject // by UID and container name
-	running  sync.WaitGroup
 }
 
-// New returns a manager; Run makes it work.
-func New() *Manager {
-	return &Manager{slots: make(chan struct{}, atOnce), wake: make(chan struct{}, 1), subjects: map[string]*subject{}}
+// New returns a manager that works in the group.
+func New(group *turns.Group) *Manager {
+	m := &Manager{group: group, slots: make(chan struct{}, atOnce), subjects: map[string]*subject{}}
+	m.task.Init(group, m.turn)
+	m.task.Start()
+	return m
+}
+
+// Close breaks off what is under way. Nothing works in the group any more.
+func (m *Manager) Close() {
+	for _, x := range m.open {
+		x.close()
+	}
 }
 
 // subject is a container with its probes.
@@ -111,7 +123,7 @@ func (m *Manager) Add(t Target) {
 			heap.Push(&m.queue, j)
 		}
 	}
-	m.nudge()
+	m.task.Wake()
 }
 
 // Health returns what is known about a container; the zero Health when it is not probed.
@@ -135,79 +147,54 @@ func (m *Manager) Remove(uid, container string) {
 	}
 }
 
-func (m *Manager) nudge() {
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
-}
-
-// Run probes until ctx ends, then waits for the probes under way.
-func (m *Manager) Run(ctx context.Context) error {
-	defer m.running.Wait()
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	var open []*exchange
-	defer func() {
-		for _, x := range open {
-			x.close()
-		}
-	}()
-	for {
-		now := time.Now()
-		open = m.begin(ctx, m.follow(ctx, open, now), now)
-		timer.Reset(m.wait(open, time.Now()))
-		select {
-		case <-timer.C:
-		case <-m.wake:
-		case <-ctx.Done():
-			return nil
-		}
-	}
+// turn makes what is due, and returns when something is next.
+func (m *Manager) turn(context.Context) time.Time {
+	now := time.Now()
+	m.open = m.begin(m.follow(m.open, now), now)
+	return m.next()
 }
 
 // follow looks at the exchanges that are worth it, and returns those that go on.
-func (m *Manager) follow(ctx context.Context, open []*exchange, now time.Time) []*exchange {
+func (m *Manager) follow(open []*exchange, now time.Time) []*exchange {
 	return slices.DeleteFunc(open, func(x *exchange) bool {
-		return !x.lookAt().After(now) && m.step(ctx, x, now)
+		return !x.lookAt().After(now) && m.step(x, now)
 	})
 }
 
 // begin makes the probes that are due, and returns the exchanges under way.
-func (m *Manager) begin(ctx context.Context, open []*exchange, now time.Time) []*exchange {
-	for j := m.next(now); j != nil; j = m.next(now) {
+func (m *Manager) begin(open []*exchange, now time.Time) []*exchange {
+	for j := m.take(now); j != nil; j = m.take(now) {
 		switch {
 		case m.tooEarly(j):
 			m.again(j)
 		case j.asks != nil:
-			if x := j.asks.ask(j, now); !m.step(ctx, x, now) {
+			if x := j.asks.ask(j, now); !m.step(x, now) {
 				open = append(open, x)
 			}
 		default:
-			m.goCheck(ctx, j)
+			m.goCheck(j)
 		}
 	}
 	return open
 }
 
-// wait is how long nothing is to do.
-func (m *Manager) wait(open []*exchange, now time.Time) time.Duration {
-	at := now.Add(time.Hour)
+// next is when something is to do; the zero time when nothing is.
+func (m *Manager) next() (at time.Time) {
 	m.mu.Lock()
 	if len(m.queue) > 0 {
 		at = m.queue[0].due
 	}
 	m.mu.Unlock()
-	for _, x := range open {
-		if next := x.lookAt(); next.Before(at) {
-			at = next
+	for _, x := range m.open {
+		if look := x.lookAt(); at.IsZero() || look.Before(at) {
+			at = look
 		}
 	}
-	return max(at.Sub(now), 0)
+	return at
 }
 
 // step goes on with an exchange; true when it has ended.
-func (m *Manager) step(ctx context.Context, x *exchange, now time.Time) bool {
+func (m *Manager) step(x *exchange, now time.Time) bool {
 	done, err := x.step(now)
 	if !done && !m.dropped(x.job) {
 		return false
@@ -215,7 +202,7 @@ func (m *Manager) step(ctx context.Context, x *exchange, now time.Time) bool {
 	x.close()
 	if err == errRedirected {
 		x.job.asks = nil // from now on it takes a client that follows
-		m.goCheck(ctx, x.job)
+		m.goCheck(x.job)
 		return true
 	}
 	if done {
@@ -226,8 +213,8 @@ func (m *Manager) step(ctx context.Context, x *exchange, now time.Time) bool {
 }
 
 // goCheck makes a probe that may block, in a goroutine of its own. Only so many run at once.
-func (m *Manager) goCheck(ctx context.Context, j *job) {
-	m.running.Go(func() {
+func (m *Manager) goCheck(j *job) {
+	m.group.Go(func(ctx context.Context) {
 		select {
 		case m.slots <- struct{}{}:
 		case <-ctx.Done():
@@ -242,12 +229,12 @@ func (m *Manager) goCheck(ctx context.Context, j *job) {
 			m.conclude(j, err)
 		}
 		m.again(j)
-		m.nudge()
+		m.task.Wake()
 	})
 }
 
-// next takes the job that is due, or returns nil.
-func (m *Manager) next(now time.Time) *job {
+// take takes the job that is due, or returns nil.
+func (m *Manager) take(now time.Time) *job {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for len(m.queue) > 0 {

@@ -13,17 +13,20 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"karve.dev/karve/internal/turns"
 )
 
 // start runs a manager until the test ends.
 func start(t *testing.T) *Manager {
-	m := New()
+	var group turns.Group
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- m.Run(ctx) }()
+	group.Begin(ctx)
+	m := New(&group)
 	t.Cleanup(func() {
 		cancel()
-		require.NoError(t, <-done)
+		group.Wait()
+		m.Close()
 	})
 	return m
 }

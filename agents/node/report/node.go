@@ -14,27 +14,34 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"karve.dev/karve/internal/client"
+	"karve.dev/karve/internal/turns"
 )
 
 // callTimeout bounds one write of the Node.
 const callTimeout = 10 * time.Second
 
+// manyFailures in a row are worth a warning.
+const manyFailures = 8
+
 // Node keeps the node's own object: it makes it, and writes its status whenever that differs from what is stored.
 type Node struct {
 	client *client.Client
 	log    *zap.Logger
-	wake   chan struct{}
+	task   turns.Task
 
 	mu     sync.Mutex
 	want   *corev1.Node // labels, and the status without conditions' times
 	stored *corev1.Node // nil until it is known
 
-	introduced bool // only Run's goroutine asks
+	introduced bool // of the turns, as failures
+	failures   int  // in a row
 }
 
-// NewNode returns a keeper of the Node that want describes. Conditions are set by SetCondition.
-func NewNode(c *client.Client, want *corev1.Node, log *zap.Logger) *Node {
-	return &Node{client: c, log: log.Named("node"), wake: make(chan struct{}, 1), want: want}
+// NewNode returns a keeper of the Node that want describes, which works in the group. Conditions are set by SetCondition.
+func NewNode(group *turns.Group, c *client.Client, want *corev1.Node, log *zap.Logger) *Node {
+	n := &Node{client: c, log: log.Named("node"), want: want}
+	n.task.Init(group, turns.Retrying(firstPause, longPause, n.keep))
+	return n
 }
 
 // Change changes the status that is wanted. It never blocks.
@@ -42,7 +49,7 @@ func (n *Node) Change(change func(*corev1.NodeStatus)) {
 	n.mu.Lock()
 	change(&n.want.Status)
 	n.mu.Unlock()
-	n.kick()
+	n.task.Wake()
 }
 
 // SetCondition sets a condition of the status that is wanted.
@@ -63,7 +70,7 @@ func (n *Node) Stored(node *corev1.Node) {
 	n.mu.Lock()
 	n.stored = node
 	n.mu.Unlock()
-	n.kick()
+	n.task.Wake()
 }
 
 // Current returns what the control plane has of the node, or nil; it must not be changed.
@@ -73,42 +80,22 @@ func (n *Node) Current() *corev1.Node {
 	return n.stored
 }
 
-func (n *Node) kick() {
-	select {
-	case n.wake <- struct{}{}:
-	default:
-	}
-}
+// Start keeps the Node from now on.
+func (n *Node) Start() { n.task.Start() }
 
-// Run keeps the Node until ctx ends.
-func (n *Node) Run(ctx context.Context) error {
-	wait := firstPause
-	for {
-		err := n.sync(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		var again <-chan time.Time
-		if err != nil {
-			n.log.Debug("not written", zap.Error(err))
-			if wait == longPause {
-				n.log.Warn("cannot write the node's status", zap.Error(err))
-			}
-			again = time.After(wait)
-			wait = min(wait*2, longPause)
-		} else {
-			wait = firstPause
-		}
-		select {
-		case <-n.wake:
-			if again != nil {
-				<-again // not faster than the pauses allow
-			}
-		case <-again:
-		case <-ctx.Done():
-			return nil
-		}
+// keep writes what differs, and complains when that has failed for a while.
+func (n *Node) keep(ctx context.Context) error {
+	err := n.sync(ctx)
+	if err == nil || ctx.Err() != nil {
+		n.failures = 0
+		return nil
 	}
+	if n.failures++; n.failures < manyFailures {
+		n.log.Debug("not written", zap.Error(err))
+	} else {
+		n.log.Warn("cannot write the node's status", zap.Error(err))
+	}
+	return err
 }
 
 // sync writes what differs.

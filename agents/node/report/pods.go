@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	nodev1 "karve.dev/karve/gen/go/karve/node/v1"
+	"karve.dev/karve/internal/turns"
 )
 
 const (
@@ -31,7 +32,7 @@ type Pods struct {
 	rpc  nodev1.StatusServiceClient
 	node string
 	log  *zap.Logger
-	wake chan struct{}
+	task turns.Task
 
 	mu      sync.Mutex
 	pending map[types.UID]*nodev1.PodStatus
@@ -39,12 +40,15 @@ type Pods struct {
 	empty   []chan struct{} // closed when nothing waits any more
 }
 
-// NewPods returns a reporter for a node.
-func NewPods(conn grpc.ClientConnInterface, node string, log *zap.Logger) *Pods {
-	return &Pods{
+// NewPods returns a reporter for a node, which works in the group.
+func NewPods(group *turns.Group, conn grpc.ClientConnInterface, node string, log *zap.Logger) *Pods {
+	p := &Pods{
 		rpc: nodev1.NewStatusServiceClient(conn), node: node, log: log.Named("report"),
-		wake: make(chan struct{}, 1), pending: map[types.UID]*nodev1.PodStatus{},
+		pending: map[types.UID]*nodev1.PodStatus{},
 	}
+	p.task.Init(group, turns.Retrying(firstPause, longPause, p.sendAll))
+	p.task.Start()
+	return p
 }
 
 // Report hands over a pod's newest status; terminated is true when nothing of a deleted pod is left. It never blocks.
@@ -55,10 +59,7 @@ func (p *Pods) Report(pod types.NamespacedName, uid types.UID, status *corev1.Po
 		return
 	}
 	p.put(&nodev1.PodStatus{Namespace: pod.Namespace, Name: pod.Name, Uid: string(uid), Status: data, Terminated: terminated}, true)
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
+	p.task.Wake()
 }
 
 // put makes a status wait, in place of an older one; one that has failed does not replace a newer one.
@@ -100,10 +101,7 @@ func (p *Pods) Flush(ctx context.Context) error {
 	p.mu.Lock()
 	p.empty = append(p.empty, empty)
 	p.mu.Unlock()
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
+	p.task.Wake()
 	select {
 	case <-empty:
 		return nil
@@ -125,37 +123,19 @@ func (p *Pods) tellEmpty() {
 	p.empty = nil
 }
 
-// Run sends what waits until ctx ends. While one report is under way the next one gathers.
-func (p *Pods) Run(ctx context.Context) error {
-	wait := firstPause
-	for {
-		todo := p.take()
-		if len(todo) == 0 {
-			p.tellEmpty()
-			select {
-			case <-p.wake:
-				continue
-			case <-ctx.Done():
-				return nil
-			}
+// sendAll sends what waits. While one report is under way the next one gathers.
+func (p *Pods) sendAll(ctx context.Context) error {
+	for todo := p.take(); len(todo) > 0; todo = p.take() {
+		if err := p.send(ctx, todo); err != nil {
+			return err
 		}
-		if p.send(ctx, todo) {
-			wait = firstPause
-			continue
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		}
-		wait = min(wait*2, longPause)
 	}
+	p.tellEmpty()
+	return nil
 }
 
-// send reports a batch; what may succeed later is put back, and the answer is false.
-func (p *Pods) send(ctx context.Context, todo []*nodev1.PodStatus) bool {
+// send reports a batch; what may succeed later is put back, which is an error.
+func (p *Pods) send(ctx context.Context, todo []*nodev1.PodStatus) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	res, err := p.rpc.Report(ctx, &nodev1.ReportRequest{Node: p.node, Pods: todo})
@@ -164,9 +144,8 @@ func (p *Pods) send(ctx context.Context, todo []*nodev1.PodStatus) bool {
 		for _, st := range todo {
 			p.put(st, false)
 		}
-		return false
+		return fmt.Errorf("report pods: %w", err)
 	}
-	ok := true
 	for i, r := range res.GetResults() {
 		if i >= len(todo) {
 			break
@@ -177,8 +156,8 @@ func (p *Pods) send(ctx context.Context, todo []*nodev1.PodStatus) bool {
 			p.log.Error("status refused", zap.String("pod", todo[i].GetNamespace()+"/"+todo[i].GetName()), zap.String("why", r.GetMessage()))
 		default:
 			p.put(todo[i], false)
-			ok = false
+			err = fmt.Errorf("report pods: %s", r.GetMessage())
 		}
 	}
-	return ok
+	return err
 }

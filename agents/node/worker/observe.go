@@ -189,7 +189,7 @@ func (w *worker) release(id string) {
 
 // handle takes an event of the engine; false when the worker has stopped working. Called under the pool's lock: it must
 // not block.
-func (w *worker) handle(ctx context.Context, ev runtime.Event) bool {
+func (w *worker) handle(ev runtime.Event) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
@@ -210,25 +210,21 @@ func (w *worker) handle(ctx context.Context, ev runtime.Event) bool {
 			return true // our own, which tells about it itself
 		}
 	}
-	w.beginLook(ctx, ev.ID)
+	w.beginLook(ev.ID)
 	return true
 }
 
-// beginLook looks at a container beside the loop. mu must be held.
-func (w *worker) beginLook(ctx context.Context, id string) {
-	w.ops.Add(1)
-	go func() {
-		defer w.ops.Done()
-		w.look(ctx, id)
-	}()
+// beginLook looks at a container beside the turns. mu must be held.
+func (w *worker) beginLook(id string) {
+	w.aside(func(life context.Context) { w.look(life, id) })
 }
 
 // lookLater is beginLook for the pool; false when the worker has stopped working.
-func (w *worker) lookLater(ctx context.Context, id string) bool {
+func (w *worker) lookLater(id string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed {
-		w.beginLook(ctx, id)
+		w.beginLook(id)
 	}
 	return !w.closed
 }

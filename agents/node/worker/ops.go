@@ -30,14 +30,12 @@ func (w *worker) begin(ctx context.Context, a podstate.Action) {
 	}
 }
 
-// launch runs an operation beside the loop and keeps its key busy until it has ended. mu must be held.
+// launch runs an operation beside the turns and keeps its key busy until it has ended. mu must be held.
 func (w *worker) launch(ctx context.Context, key string, op podstate.Op, run func(ctx context.Context)) {
 	w.obs.Busy[key] = op
 	ctx, cancel := context.WithCancel(ctx)
 	w.aborts[key] = cancel
-	w.ops.Add(1)
-	go func() {
-		defer w.ops.Done()
+	w.aside(func(context.Context) {
 		run(ctx)
 		cancel()
 		w.mu.Lock()
@@ -51,7 +49,18 @@ func (w *worker) launch(ctx context.Context, key string, op podstate.Op, run fun
 		}
 		w.mu.Unlock()
 		w.kick()
-	}()
+	})
+}
+
+// aside runs something beside the turns, unless the agent ends. mu must be held.
+func (w *worker) aside(run func(life context.Context)) {
+	w.ops.Add(1)
+	if !w.pool.cfg.Turns.Go(func(life context.Context) {
+		defer w.ops.Done()
+		run(life)
+	}) {
+		w.ops.Done()
+	}
 }
 
 func (w *worker) beginRemove(ctx context.Context, a podstate.Action) {
@@ -59,7 +68,7 @@ func (w *worker) beginRemove(ctx context.Context, a podstate.Action) {
 		if a.Name == runtime.SandboxName {
 			w.takePortsBack()
 		}
-		if err := w.pool.cfg.Runtime.Remove(w.life, a.ID); err != nil {
+		if err := w.pool.cfg.Runtime.Remove(w.life(), a.ID); err != nil {
 			w.fail(a.ID, removeError, err.Error(), retryDelay)
 			return
 		}

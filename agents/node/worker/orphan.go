@@ -77,7 +77,7 @@ func (p *Pool) Handle(ev runtime.Event) {
 	defer p.mu.Unlock()
 	uid := types.UID(ev.Meta.UID)
 	w := p.workers[uid]
-	if w != nil && w.handle(p.ctx, ev) {
+	if w != nil && w.handle(ev) {
 		return
 	}
 	settled := p.synced && p.adopted
@@ -100,10 +100,10 @@ func (p *Pool) lookAtLate(uid types.UID) {
 	delete(p.late, uid)
 	w := p.workers[uid]
 	for _, id := range ids {
-		if w != nil && w.lookLater(p.ctx, id) {
+		if w != nil && w.lookLater(id) {
 			continue
 		}
-		p.begin(func(ctx context.Context) { p.endLatecomer(ctx, id) })
+		p.cfg.Turns.Go(func(ctx context.Context) { p.endLatecomer(ctx, id) })
 	}
 }
 

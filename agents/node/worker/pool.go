@@ -20,6 +20,7 @@ import (
 	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/agents/node/volume"
 	"karve.dev/karve/internal/client"
+	"karve.dev/karve/internal/turns"
 )
 
 // Network gives sandboxes their addresses and interfaces.
@@ -69,6 +70,8 @@ type DNS struct {
 
 // Config is what workers work with.
 type Config struct {
+	// Turns is what workers run in. What they do ends with it; containers keep running.
+	Turns    *turns.Group
 	Owner    runtime.Owner
 	Runtime  runtime.Runtime
 	Network  Network
@@ -109,15 +112,12 @@ type Pool struct {
 	counts   counts
 
 	mu      sync.Mutex
-	ctx     context.Context
-	ended   bool
 	workers map[types.UID]*worker
 	late    map[types.UID][]string            // containers that appeared while their pod's worker was ending
 	found   map[types.UID][]runtime.Container // containers of pods that are not known (yet)
 	synced  bool
 	adopted bool
 	refusal *admit.Refusal // why no pod is taken; nil: they are
-	all     sync.WaitGroup
 }
 
 // New returns an empty pool.
@@ -134,44 +134,14 @@ func New(cfg Config) *Pool {
 	}
 }
 
-// Begin lets the workers work until ctx ends; it comes before everything else.
-func (p *Pool) Begin(ctx context.Context) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ctx = ctx
-}
-
-// Run returns when ctx, the one of Begin, has ended and all workers have stopped. Containers keep running.
-func (p *Pool) Run(ctx context.Context) error {
-	<-ctx.Done()
-	p.mu.Lock()
-	p.ended = true // nothing begins any more
-	p.mu.Unlock()
-	p.all.Wait()
-	return nil
-}
-
-// begin runs something that Run waits for. mu must be held.
-func (p *Pool) begin(run func(ctx context.Context)) {
-	if p.ended {
-		return
-	}
-	p.all.Add(1)
-	go func(ctx context.Context) {
-		defer p.all.Done()
-		run(ctx)
-	}(p.ctx)
-}
-
 // startAll starts workers once the pool has seen what is on the engine.
 func (p *Pool) startAll() {
 	if !p.adopted {
 		return
 	}
 	for _, w := range p.workers {
-		if !w.started && !p.preceded(w) {
-			w.started = true
-			p.begin(w.run)
+		if !w.task.Started() && !p.preceded(w) {
+			w.task.Start()
 		}
 	}
 }

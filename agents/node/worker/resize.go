@@ -29,7 +29,7 @@ func (w *worker) beginResize(ctx context.Context, a podstate.Action) {
 			w.refuseResize(key, pod, err)
 			return
 		}
-		if err := resizer.Resize(w.life, a.ID, to); err != nil {
+		if err := resizer.Resize(w.life(), a.ID, to); err != nil {
 			w.refuseResize(key, pod, err)
 			return
 		}

@@ -112,7 +112,7 @@ func (w *worker) makeSandbox(ctx context.Context, pod *corev1.Pod, attempt int, 
 		return err
 	}
 	defer release()
-	id, err := cfg.Runtime.CreateSandbox(w.life, spec)
+	id, err := cfg.Runtime.CreateSandbox(w.life(), spec)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (w *worker) makeSandbox(ctx context.Context, pod *corev1.Pod, attempt int, 
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	c, err := cfg.Runtime.Start(w.life, id)
+	c, err := cfg.Runtime.Start(w.life(), id)
 	if err != nil {
 		return err
 	}

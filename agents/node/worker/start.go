@@ -152,7 +152,7 @@ func (s *starting) create(ctx context.Context, spec runtime.ContainerSpec) (stri
 		return "", err
 	}
 	defer release()
-	id, err := s.pool.cfg.Runtime.CreateContainer(s.life, spec)
+	id, err := s.pool.cfg.Runtime.CreateContainer(s.life(), spec)
 	if err != nil {
 		if ctx.Err() == nil && !errors.Is(err, runtime.ErrUnavailable) {
 			s.emit(corev1.EventTypeWarning, "Failed", "Error: %v", err)
@@ -172,7 +172,7 @@ func (s *starting) launchContainer(ctx context.Context, id string, meta *runtime
 	if err != nil {
 		return err
 	}
-	running, err := s.pool.cfg.Runtime.Start(s.life, id)
+	running, err := s.pool.cfg.Runtime.Start(s.life(), id)
 	release()
 	var fault *runtime.StartError
 	if errors.As(err, &fault) && !s.sandboxRuns(ctx, meta.Sandbox) {

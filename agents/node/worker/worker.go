@@ -14,23 +14,20 @@ import (
 	"karve.dev/karve/agents/node/podstate"
 	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/agents/node/volume"
+	"karve.dev/karve/internal/turns"
 )
 
 // worker keeps one pod. Everything that is known lies under mu; whoever learns something new puts it there and kicks
-// the loop, which decides anew. What takes time runs in operations, never in the loop.
+// it, so that it decides anew in a turn. What takes time runs in operations, never in a turn.
 type worker struct {
 	pool      *Pool
 	log       *zap.Logger
 	namespace string
 	name      string
 	uid       types.UID
-	kicked    chan struct{}
-	started   bool // under the pool's lock, as waits: it does not start yet
-	waits     bool
-	// life ends with the agent. Calls to the engine are made with it, not with an operation's own context: cutting one
-	// off would leave it open whether the engine goes on.
-	life context.Context
-	ops  sync.WaitGroup
+	task      turns.Task
+	waits     bool // it does not start yet; under the pool's lock
+	ops       sync.WaitGroup
 
 	mu      sync.Mutex
 	pod     *corev1.Pod
@@ -65,8 +62,7 @@ type worker struct {
 func newWorker(p *Pool, pod *corev1.Pod) *worker {
 	w := &worker{
 		pool: p, namespace: pod.Namespace, name: pod.Name, uid: pod.UID, pod: pod,
-		log:    p.cfg.Log.With(zap.String("pod", pod.Namespace+"/"+pod.Name)),
-		kicked: make(chan struct{}, 1),
+		log: p.cfg.Log.With(zap.String("pod", pod.Namespace+"/"+pod.Name)),
 		obs: podstate.Observed{
 			Containers: map[string][]runtime.Container{}, Busy: map[string]podstate.Op{},
 			Trouble: map[string]podstate.Trouble{}, Health: map[string]podstate.Health{},
@@ -77,19 +73,19 @@ func newWorker(p *Pool, pod *corev1.Pod) *worker {
 		drained: make(chan struct{}),
 		aborts:  map[string]context.CancelFunc{}, stops: map[string]*stopping{}, failures: map[string]int{},
 	}
+	w.task.Init(p.cfg.Turns, w.turn)
 	if pod.Status.Phase == "" || pod.Status.Phase == corev1.PodPending {
 		w.born = time.Now()
 	}
 	return w
 }
 
-// kick makes the loop look again.
-func (w *worker) kick() {
-	select {
-	case w.kicked <- struct{}{}:
-	default:
-	}
-}
+// kick has the worker decide anew.
+func (w *worker) kick() { w.task.Wake() }
+
+// life ends with the agent. Calls to the engine are made with it, not with an operation's own context: cutting one off
+// would leave it open whether the engine goes on.
+func (w *worker) life() context.Context { return w.pool.cfg.Turns.Context() }
 
 func (w *worker) setPod(pod *corev1.Pod) {
 	w.mu.Lock()
@@ -156,32 +152,23 @@ func (w *worker) retry(reasons map[string]bool) {
 	w.kick()
 }
 
-// run decides and acts until the pod is gone or ctx ends.
-func (w *worker) run(ctx context.Context) {
-	w.life = ctx
-	defer w.close()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-w.kicked:
-		case <-timer.C:
-		case <-ctx.Done():
-			return
-		}
-		w.weighResize()
-		wake, done := w.step(ctx, time.Now())
-		if done && w.finish() {
-			return
-		}
-		if done {
-			wake = time.Now().Add(retryDelay(3))
-		}
-		timer.Stop()
-		if !wake.IsZero() {
-			timer.Reset(max(time.Until(wake), 0))
-		}
+// turn decides and acts, and returns when to do so again if nothing happens before.
+func (w *worker) turn(ctx context.Context) time.Time {
+	w.mu.Lock()
+	finished := w.closed
+	w.mu.Unlock()
+	if finished {
+		return time.Time{} // a late kick
 	}
+	w.weighResize()
+	wake, done := w.step(ctx, time.Now())
+	switch {
+	case !done:
+		return wake
+	case w.finish():
+		return time.Time{}
+	}
+	return time.Now().Add(retryDelay(3))
 }
 
 // close waits for what is under way; nothing begins any more.
