@@ -100,7 +100,7 @@ func assign(pod *corev1.Pod, b *corev1.Binding, now metav1.Time) error {
 	case len(pod.Spec.SchedulingGates) > 0:
 		return fmt.Errorf("pod %s has non-empty .spec.schedulingGates", pod.Name)
 	}
-	pod.Spec.NodeName = b.Target.Name
+	pod.Spec.NodeName, pod.Status.NominatedNodeName = b.Target.Name, ""
 	for key, value := range b.Annotations {
 		metav1.SetMetaDataAnnotation(&pod.ObjectMeta, key, value)
 	}

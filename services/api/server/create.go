@@ -177,7 +177,7 @@ func (s *Server) put(ctx context.Context, r *request, obj registry.Object, dryRu
 		if err == nil {
 			r.noteWritten(revision)
 			obj.SetResourceVersion(codec.FormatRevision(revision))
-			return item{value: value, revision: revision, obj: obj}, nil
+			return item{value: value, revision: revision, obj: obj, stored: true}, nil
 		}
 		if err = r.commitError(err, try); err != nil {
 			return item{}, err

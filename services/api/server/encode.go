@@ -93,6 +93,9 @@ func (r *request) answer(it *item, as *apiv1.Representation) (*apiv1.Result, err
 	if err != nil {
 		return nil, err
 	}
+	if it.stored && env.GetEncoding() == json_ && as.GetForm() <= apiv1.Form_FORM_OBJECT {
+		r.answers.keep(it, env.GetData())
+	}
 	return &apiv1.Result{Object: env, Warnings: r.allWarnings()}, nil
 }
 
@@ -126,6 +129,30 @@ func (sv *served) body(it *item) ([]byte, error) {
 		return sv.encodeBody(*it)
 	}
 	return it.entry.Encoded(sv.forms.body, func(e *watch.Entry) ([]byte, error) { return sv.encodeBody(entryItem(e)) })
+}
+
+// alone returns an entry as it is sent alone, which all who ask for it share.
+func (sv *served) alone(entry *watch.Entry, encoding apiv1.Encoding) ([]byte, error) {
+	form := sv.forms.wire
+	if encoding == json_ {
+		form = sv.forms.alone
+	}
+	return entry.Encoded(form, func(*watch.Entry) ([]byte, error) {
+		if answered := sv.answers.find(entry); answered != nil && encoding == json_ {
+			return answered, nil
+		}
+		fresh := item{value: entry.Value, revision: entry.Revision}
+		env, err := sv.envelope(&fresh, &apiv1.Representation{Encoding: encoding}, time.Time{})
+		return env.GetData(), err
+	})
+}
+
+// original is the JSON that a patch of the object changes. Most often somebody has been sent it.
+func (r *request) original(old registry.Object) ([]byte, error) {
+	if e := r.base; e != nil && (e.Knows(r.forms.alone) || r.answers.find(e) != nil) {
+		return r.alone(e, json_)
+	}
+	return codec.EncodeJSON(r.GroupVersionKind, old)
 }
 
 func (sv *served) encodeBody(it item) ([]byte, error) {

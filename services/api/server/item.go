@@ -20,6 +20,8 @@ type item struct {
 	revision int64
 	entry    *watch.Entry
 	obj      registry.Object
+	// stored: this call has just written it.
+	stored bool
 	// err is why the cache could not read the object.
 	err error
 }

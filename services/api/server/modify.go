@@ -56,6 +56,7 @@ func (s *Server) attempt(ctx context.Context, r *request, it item, dryRun bool, 
 	if err != nil {
 		return done, false, err
 	}
+	r.base = it.entry
 	// Stored bytes have no place for some of what defaults say (the kind of a claim template): without it, every change
 	// would seem to change that too.
 	r.Default(old)
@@ -97,7 +98,7 @@ func (s *Server) attempt(ctx context.Context, r *request, it item, dryRun bool, 
 	if err != nil {
 		return done, false, r.storeError(err)
 	}
-	done.revision = revision
+	done.revision, done.stored = revision, !out.Remove
 	out.Next.SetResourceVersion(codec.FormatRevision(revision))
 	return done, false, nil
 }

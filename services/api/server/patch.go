@@ -18,7 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
-	"karve.dev/karve/services/api/codec"
 	"karve.dev/karve/services/api/registry"
 )
 
@@ -162,7 +161,11 @@ func unsupportedPatch(text string) error {
 // patched applies a patch to old, which stays as it is.
 func (r *request) patched(old registry.Object, apply patchFunc, strict strictness) (registry.Object, error) {
 	obj := r.New()
-	if err := r.patchInto(obj, old, r.GroupVersionKind, apply, strict); err != nil {
+	original, err := r.original(old)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	if err := r.patchInto(obj, original, r.GroupVersionKind, apply, strict); err != nil {
 		return nil, err
 	}
 	if err := r.matchNamespace(obj); err != nil {
@@ -175,12 +178,8 @@ func (r *request) patched(old registry.Object, apply patchFunc, strict strictnes
 	return obj, nil
 }
 
-// patchInto applies a patch to old's JSON and reads the outcome into an empty object.
-func (r *request) patchInto(into, old runtime.Object, gvk schema.GroupVersionKind, apply patchFunc, strict strictness) error {
-	original, err := codec.EncodeJSON(gvk, old)
-	if err != nil {
-		return apierrors.NewInternalError(err)
-	}
+// patchInto applies a patch to an object's JSON and reads the outcome into an empty object.
+func (r *request) patchInto(into runtime.Object, original []byte, gvk schema.GroupVersionKind, apply patchFunc, strict strictness) error {
 	out, err := apply(original)
 	if err != nil {
 		return apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)

@@ -18,6 +18,7 @@ import (
 	"karve.dev/karve/services/api/admission"
 	"karve.dev/karve/services/api/audit"
 	"karve.dev/karve/services/api/authz"
+	"karve.dev/karve/services/api/watch"
 )
 
 // request is one call after authorization: the kind that it is about and who asks.
@@ -38,6 +39,8 @@ type request struct {
 	part string
 	// shownPatch is how a patch that does not fit is shown in its refusal; empty: by its outcome.
 	shownPatch string
+	// base is what the newest attempt of a change begins with; nil when it did not come from the cache.
+	base *watch.Entry
 }
 
 // begin finds the kind that a call names, checks that the reference makes sense for it, and authorizes the verb.

@@ -10,6 +10,7 @@ import (
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	"karve.dev/karve/services/api/admission"
+	"karve.dev/karve/services/api/codec"
 	"karve.dev/karve/services/api/registry"
 )
 
@@ -67,8 +68,12 @@ func (s *Server) patchScale(ctx context.Context, r *request, req *apiv1.PatchReq
 		return nil, err
 	}
 	return s.rescale(ctx, r, req.GetOptions().GetDryRun(), req.GetAs(), func(old *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
+		original, err := codec.EncodeJSON(gvkScale, old)
+		if err != nil {
+			return nil, apierrors.NewInternalError(err)
+		}
 		out := &autoscalingv1.Scale{}
-		return out, r.patchInto(out, old, gvkScale, apply, strict)
+		return out, r.patchInto(out, original, gvkScale, apply, strict)
 	})
 }
 

@@ -124,6 +124,7 @@ type served struct {
 	// written is the newest revision at which this process has written one of the kind.
 	written atomic.Int64
 	shared  sharedEvents
+	answers answers
 	// life ends when a custom kind is no longer served, or served differently; nil for the other kinds.
 	life context.Context
 	end  context.CancelFunc

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"sync/atomic"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
@@ -48,5 +49,31 @@ func (s *sharedEvents) find(entry *watch.Entry, encoding apiv1.Encoding, kind ap
 func (s *sharedEvents) keep(entry *watch.Entry, encoding apiv1.Encoding, event *apiv1.WatchEvent) {
 	if len(event.GetObject().GetData()) <= sharedBytes {
 		s.slot(entry, encoding).Store(&sharedEvent{entry, encoding, event})
+	}
+}
+
+// answers are the newest objects as those who wrote them were answered, in JSON. Watchers are told the same, and whoever
+// patches an object next begins with it: nobody has to encode it again.
+type answers struct {
+	slots [sharedSlots]atomic.Pointer[answer]
+}
+
+type answer struct {
+	value    []byte // as stored
+	revision int64
+	json     []byte
+}
+
+func (a *answers) find(entry *watch.Entry) []byte {
+	there := a.slots[uint64(entry.Revision)%sharedSlots].Load()
+	if there == nil || there.revision != entry.Revision || !bytes.Equal(there.value, entry.Value) {
+		return nil // the last state of what is gone has the revision of its going
+	}
+	return there.json
+}
+
+func (a *answers) keep(it *item, json []byte) {
+	if len(json) <= sharedBytes {
+		a.slots[uint64(it.revision)%sharedSlots].Store(&answer{it.value, it.revision, json})
 	}
 }

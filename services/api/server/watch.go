@@ -169,15 +169,7 @@ func (e *eventEncoder) object(entry *watch.Entry) (*apiv1.Object, error) {
 		data, err := e.metadata(&it, encoding)
 		return envelope(gvkPartial, encoding, data), err
 	}
-	share := e.forms.wire
-	if encoding == json_ {
-		share = e.forms.alone
-	}
-	data, err := entry.Encoded(share, func(*watch.Entry) ([]byte, error) {
-		fresh := item{value: entry.Value, revision: entry.Revision}
-		env, err := e.envelope(&fresh, &apiv1.Representation{Encoding: encoding}, time.Time{})
-		return env.GetData(), err
-	})
+	data, err := e.alone(entry, encoding)
 	return envelope(e.GroupVersionKind, encoding, data), err
 }
 

@@ -126,6 +126,33 @@ func TestRapidResetsRunNoMoreHandlersThanAllowed(t *testing.T) {
 	require.LessOrEqual(t, most.Load(), int64(10))
 }
 
+// TestASlowBodyHoldsNoHandlerAtFirst: a handler starts with its request's small body, or when that takes too long; a request
+// that is given up before needs none.
+func TestASlowBodyHoldsNoHandlerAtFirst(t *testing.T) {
+	var begun atomic.Int64
+	bodies := make(chan string, 1)
+	url, _, _ := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		begun.Add(1)
+		body, _ := io.ReadAll(r.Body)
+		bodies <- string(body)
+	}, func(s *Server) { s.MaxStreams, s.PingAfter = 10, 300*time.Millisecond })
+	r := dial(t, url)
+	go func() { _, _ = io.Copy(io.Discard, r.Conn) }()
+	post := []string{":method", "POST", ":scheme", "https", ":path", "/", ":authority", "x", "content-length", "4"}
+	for i := range uint32(100) {
+		r.ask(2*i+1, false, post...)
+		_ = r.WriteRSTStream(2*i+1, http2.ErrCodeCancel)
+	}
+	r.ask(301, false, post...)
+	_ = r.WriteData(301, true, []byte("fast"))
+	require.Equal(t, "fast", <-bodies)
+	require.EqualValues(t, 1, begun.Load())
+	r.ask(303, false, post...)
+	require.Eventually(t, func() bool { return begun.Load() == 2 }, 10*time.Second, time.Millisecond)
+	_ = r.WriteData(303, true, []byte("slow"))
+	require.Equal(t, "slow", <-bodies)
+}
+
 // TestABodyThatWasCutIsNotTakenForComplete: a reset throws away what has come, whether or not all had.
 func TestABodyThatWasCutIsNotTakenForComplete(t *testing.T) {
 	read := make(chan error, 1)

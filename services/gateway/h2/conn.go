@@ -23,6 +23,9 @@ const (
 	// maxControl bounds the frames that a client can make the server send without reading them.
 	maxControl = 10_000
 	headerSize = 4096
+	// creditPause is how long a connection is left alone whose client only gave credit. Clients do that for every few
+	// kilobytes of every stream, one frame at a time: hundreds of watches wake the server hundreds of times for one event.
+	creditPause = time.Millisecond
 )
 
 var errGone = errors.New("h2: the client is gone")
@@ -37,8 +40,9 @@ type conn struct {
 	remote  string
 	reader  *http2.Framer
 	// heard is when the client was last heard of, in Unix nanoseconds.
-	heard    atomic.Int64
-	handlers sync.WaitGroup
+	heard atomic.Int64
+	// work is what the crew does for the connection: handlers and sending.
+	work sync.WaitGroup
 
 	mu      sync.Mutex
 	streams map[uint32]*stream
@@ -122,6 +126,15 @@ func (c *conn) serve(closing bool) {
 	}
 }
 
+// do has the crew do f; the connection ends after that.
+func (c *conn) do(f func()) {
+	c.work.Add(1)
+	c.server.crew.do(func() {
+		defer c.work.Done()
+		f()
+	})
+}
+
 func (c *conn) readPreface() error {
 	_ = c.net.SetReadDeadline(time.Now().Add(prefaceTimeout))
 	got := make([]byte, len(http2.ClientPreface))
@@ -149,6 +162,7 @@ func (c *conn) readFrame() error {
 	f, err := c.reader.ReadFrame()
 	if err == nil {
 		err = c.act(f)
+		c.pace(f)
 	}
 	var wrong http2.StreamError
 	if !errors.As(err, &wrong) {
@@ -168,6 +182,22 @@ func (c *conn) readFrame() error {
 		return errGone
 	}
 	return nil
+}
+
+// pace makes the next read wait a little after a frame that nobody waited for.
+func (c *conn) pace(f http2.Frame) {
+	if c.cork == nil {
+		return
+	}
+	pause := time.Duration(0)
+	if _, ok := f.(*http2.WindowUpdateFrame); ok {
+		c.mu.Lock()
+		if c.waits == 0 {
+			pause = creditPause
+		}
+		c.mu.Unlock()
+	}
+	c.cork.ReadLater(pause)
 }
 
 // control makes out, to which a control frame was appended, what is to be sent. A client that reads nothing but makes the
@@ -225,7 +255,7 @@ func (c *conn) end() {
 	for _, stop := range stops {
 		stop()
 	}
-	c.handlers.Wait()
+	c.work.Wait()
 }
 
 func (s *Server) checkEvery() time.Duration { return min(s.PingAfter, s.IdleTimeout, s.PingTimeout) }
@@ -237,6 +267,7 @@ func (c *conn) check() {
 	if c.over {
 		return
 	}
+	c.startAll()
 	now, heard := time.Now(), time.Unix(0, c.heard.Load())
 	switch {
 	case len(c.streams) == 0 && now.Sub(c.quietSince) > c.server.IdleTimeout && !c.retired:

@@ -61,6 +61,8 @@ type Server struct {
 	// ErrorLog is told of handlers that panic.
 	ErrorLog *log.Logger
 
+	crew crew
+
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
 	shutdown bool
@@ -75,6 +77,8 @@ func (s *Server) Serve(base context.Context, c *tls.Conn, h http.Handler) {
 // serve is Serve for any connection.
 func (s *Server) serve(base context.Context, nc net.Conn, h http.Handler) {
 	c := newConn(s, base, nc, h)
+	s.crew.enroll()
+	defer s.crew.leave()
 	s.mu.Lock()
 	closing := s.shutdown
 	if s.conns == nil {

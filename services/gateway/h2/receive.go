@@ -138,6 +138,10 @@ func (c *conn) onData(f *http2.DataFrame) error {
 	st.receive(data)
 	if f.StreamEnded() {
 		st.inErr = io.EOF
+		c.start(st)
+	}
+	if c.room < c.server.ConnWindow/2 { // else bodies that are waited for might keep each other out
+		c.startAll()
 	}
 	st.changed.Broadcast()
 	return nil
@@ -175,6 +179,7 @@ func (c *conn) onHeaders(f *http2.MetaHeadersFrame) error {
 			return http2.StreamError{StreamID: id, Code: http2.ErrCodeProtocol}
 		}
 		st.inErr = io.EOF
+		c.start(st)
 		st.changed.Broadcast()
 		return nil
 	}

@@ -30,8 +30,31 @@ func (c *conn) open(f *http2.MetaHeadersFrame) error {
 	st.cancel = cancel
 	c.streams[st.id] = st
 	c.active++
-	c.handlers.Go(func() { c.handle(st, r.WithContext(ctx), refusal) })
+	st.start = func() { c.handle(st, r.WithContext(ctx), refusal) }
+	if refusal != 0 || !st.comesAtOnce() {
+		c.start(st)
+	}
 	return nil
+}
+
+// comesAtOnce reports whether a stream's body is small enough to be waited for before the handler starts: that saves
+// starting it, only to have it wait. A client that takes its time gets its handler from check.
+func (st *stream) comesAtOnce() bool {
+	return st.inErr == nil && st.declared > 0 && st.declared <= firstBody && !st.expectContinue
+}
+
+// start runs a stream's handler unless it does already. c.mu is held.
+func (c *conn) start(st *stream) {
+	if st.start != nil {
+		c.do(st.start)
+		st.start = nil
+	}
+}
+
+func (c *conn) startAll() {
+	for _, st := range c.streams {
+		c.start(st)
+	}
 }
 
 // request makes a stream's request; nil means that its headers make no sense at all. Refusal is the status of one that is

@@ -45,11 +45,12 @@ type sender struct {
 	cork corker
 }
 
-// corker is a connection that can be told to keep what is written to it until it is told to send. TLS writes each of its
-// records by itself; together they take fewer system calls.
+// corker is a connection that can be told to keep what is written to it until it is told to send, and to let the next read
+// wait. TLS writes each of its records by itself, and its clients send them so; together they take fewer system calls.
 type corker interface {
 	Cork()
 	Uncork() error
+	ReadLater(time.Duration)
 }
 
 func (s *sender) init(c *conn) {
@@ -67,7 +68,7 @@ func (c *conn) kick() {
 		return
 	}
 	c.sending = true
-	c.handlers.Go(c.send)
+	c.do(c.send)
 }
 
 // send sends until there is nothing to send.
@@ -227,8 +228,9 @@ func (c *conn) write(st *stream, p []byte, end bool) error {
 		if st.gone || st.ended {
 			return errGone
 		}
-		n := min(len(p), st.window, c.window, maxFrame, maxOut-len(c.out))
-		if n <= 0 && len(p) > 0 {
+		// A window may be less than nothing, and more may be gathered than should be.
+		n := max(0, min(len(p), st.window, c.window, maxFrame, maxOut-len(c.out)))
+		if n == 0 && len(p) > 0 {
 			c.await(st)
 			st.changed.Wait()
 			continue

@@ -18,9 +18,10 @@ type stream struct {
 
 	// changed is told when the body grows, there is room to send, or the stream has ended.
 	changed sync.Cond
-	gone    bool // no longer in conn.streams
-	ended   bool // the answer's last frame is on its way
-	running bool // its handler
+	gone    bool   // no longer in conn.streams
+	ended   bool   // the answer's last frame is on its way
+	running bool   // its handler, or it will
+	start   func() // runs the handler; nil once it does
 
 	// in is what has come of the body and was not read; inErr what follows it.
 	in             []byte
@@ -64,6 +65,9 @@ func (c *conn) drop(st *stream, why error) (after func()) {
 		st.writeBy.Stop()
 	}
 	st.changed.Broadcast()
+	if st.start != nil { // nobody waits for its answer any more
+		st.start, st.running = nil, false
+	}
 	if !st.running {
 		c.active--
 	}
