@@ -26,7 +26,7 @@ type Refusal struct {
 	Reason, Message string
 }
 
-var rules = []func(*corev1.Pod, *Facts) *Refusal{system, parameters, users, resources, labels}
+var rules = []func(*corev1.Pod, *Facts) *Refusal{system, parameters, users, resources, ports, labels}
 
 // Check returns why a node must not run a pod; nil when it may.
 func Check(pod *corev1.Pod, facts *Facts) *Refusal {

@@ -26,6 +26,32 @@ func setting(name string) *corev1.Pod {
 	return with(func(s *corev1.PodSpec) { s.SecurityContext.Sysctls = []corev1.Sysctl{{Name: name, Value: "1"}} })
 }
 
+func publishes(ip string, port int32) *corev1.Pod {
+	return with(func(s *corev1.PodSpec) { s.Containers[0].Ports = []corev1.ContainerPort{{HostIP: ip, HostPort: port}} })
+}
+
+func TestPortsOfTheMachineAreTakenOnce(t *testing.T) {
+	facts := &Facts{Others: []*corev1.Pod{publishes("", 80), publishes("10.0.0.1", 81)}}
+	for what, c := range map[string]struct {
+		pod   *corev1.Pod
+		taken bool
+	}{
+		"another port":         {publishes("", 82), false},
+		"the same port":        {publishes("", 80), true},
+		"on one address":       {publishes("10.0.0.1", 80), true},
+		"on all, taken on one": {publishes("0.0.0.0", 81), true},
+		"on another address":   {publishes("10.0.0.2", 81), false},
+		"none":                 {asks("0"), false},
+		"the same, of another kind": {with(func(s *corev1.PodSpec) {
+			s.Containers[0].Ports = []corev1.ContainerPort{{HostPort: 80, Protocol: corev1.ProtocolUDP}}
+		}), false},
+	} {
+		refused := Check(c.pod, facts)
+		require.Equal(t, c.taken, refused != nil, what)
+		require.True(t, refused == nil || refused.Reason == "NodePorts", what)
+	}
+}
+
 func TestWhatANodeTakes(t *testing.T) {
 	no := false
 	facts := &Facts{

@@ -139,25 +139,34 @@ func Granted(pod *corev1.Pod, o *Observed) *corev1.Pod {
 	if o.Held == nil {
 		return pod
 	}
-	granted := pod.DeepCopy()
-	for _, list := range [][]corev1.Container{granted.Spec.InitContainers, granted.Spec.Containers} {
+	return o.asItRuns(pod)
+}
+
+// asItRuns is the pod with the resources that its containers run with.
+func (o *Observed) asItRuns(pod *corev1.Pod) *corev1.Pod {
+	pod = pod.DeepCopy()
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range list {
 			if latest := o.Latest(list[i].Name); latest != nil {
 				list[i].Resources = *o.appliedResources(&list[i], latest)
 			}
 		}
 	}
-	return granted
+	return pod
 }
 
 // podResources are what the pod as a whole has been granted.
 func (s *describer) podResources(st *corev1.PodStatus) {
-	granted := Granted(s.pod, s.obs)
-	requests := resourcehelper.PodRequests(granted, resourcehelper.PodResourcesOptions{})
-	limits := resourcehelper.PodLimits(granted, resourcehelper.PodResourcesOptions{})
+	options := resourcehelper.PodResourcesOptions{}
+	requests := resourcehelper.PodRequests(Granted(s.pod, s.obs), options)
+	has := s.pod
+	if Resizes(s.pod, s.obs) {
+		has = s.obs.asItRuns(s.pod)
+	}
+	limits := resourcehelper.PodLimits(has, options)
 	if len(requests) > 0 || len(limits) > 0 {
 		st.AllocatedResources = requests
-		st.Resources = &corev1.ResourceRequirements{Requests: requests, Limits: limits}
+		st.Resources = &corev1.ResourceRequirements{Requests: resourcehelper.PodRequests(has, options), Limits: limits}
 	}
 }
 

@@ -124,7 +124,7 @@ func TestWhatAResizedPodHasBeenGranted(t *testing.T) {
 		}
 		return out
 	}
-	require.Equal(t, []string{"100m", "100m", "100m", "50m"}, cpu(), "granted, but not done yet")
+	require.Equal(t, []string{"100m", "50m", "100m", "50m"}, cpu(), "granted, but not done yet")
 	w.obs.Held = &Held{Reason: corev1.PodReasonDeferred}
 	require.Equal(t, slices.Repeat([]string{"50m"}, 4), cpu(), "not granted")
 }

@@ -83,7 +83,7 @@ func Port(c *corev1.Container, port intstr.IntOrString) (int, error) {
 	if n, err := strconv.Atoi(port.StrVal); err == nil {
 		return n, nil
 	}
-	return 0, unmade{fmt.Errorf("couldn't find port: %q", port.StrVal)}
+	return 0, unmade{fmt.Errorf("port %q not found", port.StrVal)}
 }
 
 // TCPConnect opens a connection to a container's port.

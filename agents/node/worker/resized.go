@@ -30,6 +30,8 @@ func tooSmall(running *runtime.Container, limit int64) error {
 // tellResize says once of each resize that it has begun, and that it is done. Only the loop calls it.
 func (w *worker) tellResize(pod *corev1.Pod, resizes bool, held *podstate.Held) {
 	switch {
+	case pod.DeletionTimestamp != nil:
+		w.resizing = 0
 	case !resizes && w.resizing != 0:
 		w.resizing = 0
 		w.event("", corev1.EventTypeNormal, "ResizeCompleted", "%s", resizeMessage("completed", pod, ""))
