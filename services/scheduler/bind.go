@@ -32,9 +32,11 @@ func (s *Scheduler) bind(ctx context.Context, pod *corev1.Pod, node string) erro
 	return nil
 }
 
-// writeCondition tells the pod's owner why it waits. It writes only what differs from what the pod says already.
-func (s *Scheduler) writeCondition(ctx context.Context, pod *corev1.Pod, reason, message string) error {
-	if current, ok := s.pods.Get(pod.Namespace, pod.Name); ok {
+// writeRefusal tells the pod's owner why it waits, and for which node. It writes only what differs from what the pod says
+// already.
+func (s *Scheduler) writeRefusal(ctx context.Context, pod *corev1.Pod, message, nominated string) error {
+	const reason = corev1.PodReasonUnschedulable
+	if current, ok := s.pods.Get(pod.Namespace, pod.Name); ok && current.Status.NominatedNodeName == nominated {
 		for _, c := range current.Status.Conditions {
 			if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == reason && c.Message == message {
 				return nil
@@ -45,7 +47,7 @@ func (s *Scheduler) writeCondition(ctx context.Context, pod *corev1.Pod, reason,
 	defer cancel()
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": pod.UID},
-		"status": map[string]any{"conditions": []corev1.PodCondition{{
+		"status": map[string]any{"nominatedNodeName": nominated, "conditions": []corev1.PodCondition{{
 			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: reason, Message: message, LastTransitionTime: metav1.Now(),
 		}}},
 	})

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -49,6 +50,7 @@ type Scheduler struct {
 
 	namespaces *informer.Informer[*corev1.Namespace]
 	pods       *informer.Informer[*corev1.Pod]
+	budgets    *informer.Informer[*policyv1.PodDisruptionBudget]
 
 	// Owned by the loop.
 	snap  *snapshot.Snapshot
@@ -57,6 +59,8 @@ type Scheduler struct {
 	// storage is the snapshot's view of claims and volumes, reserved the pods that have a place but not yet their volumes.
 	storage  *storage
 	reserved map[types.UID]*reservation
+	// nominated are the pods for which a node is being cleared.
+	nominated map[types.UID]nomination
 
 	questions chan question
 	writes    errgroup.Group
@@ -71,7 +75,8 @@ func New(cfg Config) *Scheduler {
 		cfg: cfg, plugins: plugin.Default(), inbox: newInbox(), snap: snapshot.New(), queue: queue.New(),
 		namespaces: informer.For[*corev1.Namespace](cfg.Informers),
 		pods:       informer.For[*corev1.Pod](cfg.Informers),
-		questions:  make(chan question), reserved: map[types.UID]*reservation{},
+		budgets:    informer.For[*policyv1.PodDisruptionBudget](cfg.Informers),
+		questions:  make(chan question), reserved: map[types.UID]*reservation{}, nominated: map[types.UID]nomination{},
 	}
 	s.storage = newStorage(cfg.Informers, s.inbox)
 	s.snap.Storage = s.storage
@@ -144,12 +149,13 @@ func (s *Scheduler) answerOne() {
 // scheduleOne decides about one pod and starts the write that follows.
 func (s *Scheduler) scheduleOne(ctx context.Context, item *queue.Item) {
 	pod := item.Pod
-	d := framework.Decide(s.plugins, s.snap, pod, s.start)
+	d := s.decide(pod)
 	s.start = d.Next
 	if d.Node == nil {
 		s.refuse(ctx, item, d)
 		return
 	}
+	delete(s.nominated, pod.Object.UID)
 	// Place it now: the decisions that follow must see it, long before the binding is written.
 	plans := plugin.PlanClaims(s.snap, pod, d.Node)
 	s.snap.Place(pod, d.Node.Name)
@@ -180,12 +186,20 @@ func (s *Scheduler) refuse(ctx context.Context, item *queue.Item, d framework.De
 			wakes |= s.plugins[i].Wakes
 		}
 	}
+	candidate, why := s.preempt(item.Pod, d)
+	if why != "" {
+		message += " " + why
+	}
+	nominated := s.nominated[item.Pod.Object.UID].node
 	s.queue.Park(item, wakes, time.Now())
 	pod := item.Pod.Object
 	s.writes.Go(func() error {
 		s.cfg.Events.Event(pod, corev1.EventTypeWarning, "FailedScheduling", "%s", message)
-		if err := s.writeCondition(ctx, pod, corev1.PodReasonUnschedulable, message); err != nil && ctx.Err() == nil {
+		if err := s.writeRefusal(ctx, pod, message, nominated); err != nil && ctx.Err() == nil {
 			s.cfg.Logger.Warn("writing the pod's condition failed", zap.String("pod", item.Key.String()), zap.Error(err))
+		}
+		if candidate != nil {
+			s.clear(ctx, item, candidate)
 		}
 		return nil
 	})

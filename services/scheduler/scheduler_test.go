@@ -3,6 +3,7 @@ package scheduler_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -62,9 +63,12 @@ func (c *cluster) addNode(name, cpu string) *corev1.Node {
 	return n
 }
 
-func (c *cluster) addPod(name, cpu string) {
+func (c *cluster) addPod(name, cpu string, changes ...func(*corev1.Pod)) {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
 	p.Spec.Containers = []corev1.Container{{Name: "c", Image: "x", Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)}}}}
+	for _, change := range changes {
+		change(p)
+	}
 	require.NoError(c.t, c.Create(c.t.Context(), p))
 }
 
@@ -85,7 +89,7 @@ func unschedulable(message string) func(*corev1.Pod) bool {
 	return func(p *corev1.Pod) bool {
 		for _, c := range p.Status.Conditions {
 			if c.Type == corev1.PodScheduled {
-				return c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable && c.Message == message
+				return c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable && strings.HasPrefix(c.Message, message)
 			}
 		}
 		return false

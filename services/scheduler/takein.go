@@ -77,6 +77,7 @@ func (s *Scheduler) takePod(key informer.Key, p podChange, now time.Time) framew
 	var change framework.Change
 	for _, uid := range p.gone {
 		s.release(uid)
+		delete(s.nominated, uid)
 		if s.snap.Placed(uid) != "" {
 			s.snap.Remove(uid)
 			change |= framework.PodGone
@@ -86,6 +87,9 @@ func (s *Scheduler) takePod(key informer.Key, p podChange, now time.Time) framew
 	switch {
 	case pod == nil || finished(pod):
 		s.queue.Remove(key)
+		if pod != nil {
+			delete(s.nominated, pod.UID)
+		}
 		if pod != nil && s.snap.Placed(pod.UID) != "" {
 			s.snap.Remove(pod.UID)
 			change |= framework.PodGone
@@ -93,15 +97,18 @@ func (s *Scheduler) takePod(key informer.Key, p podChange, now time.Time) framew
 	case pod.Spec.NodeName != "":
 		s.queue.Remove(key)
 		s.release(pod.UID)
+		delete(s.nominated, pod.UID)
 		change |= framework.PodPlaced
 		frees := s.snap.Place(snapshot.NewPod(pod), pod.Spec.NodeName)
 		if frees || pod.DeletionTimestamp != nil {
 			change |= framework.PodGone // there is more room, or spread constraints no longer count it
 		}
 	case s.mine(pod) && s.snap.Placed(pod.UID) == "":
+		s.takeNomination(key, pod)
 		s.enqueue(key, pod, now)
 	case !s.mine(pod):
 		s.queue.Remove(key)
+		delete(s.nominated, pod.UID)
 	}
 	return change
 }

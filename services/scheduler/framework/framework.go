@@ -151,6 +151,14 @@ func refuse(filters []boundFilter, n *snapshot.Node) (Verdict, bool) {
 	return Verdict{}, false
 }
 
+// Fits says why a node cannot take a pod; nil when it can.
+func Fits(plugins []Plugin, s *snapshot.Snapshot, pod *snapshot.Pod, n *snapshot.Node) *Reason {
+	if v, refused := refuse(filtersFor(plugins, s, pod), n); refused {
+		return v.Reasons[0]
+	}
+	return nil
+}
+
 // Explain asks every filter about every node, so that all reasons are known and not only the first.
 func Explain(plugins []Plugin, s *snapshot.Snapshot, pod *snapshot.Pod, visit func(n *snapshot.Node, plugin string, r *Reason)) {
 	filters := filtersFor(plugins, s, pod)

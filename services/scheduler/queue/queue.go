@@ -189,18 +189,11 @@ func backoffFor(attempts int) time.Duration {
 	return min(d, lastBackoff)
 }
 
-func priority(it *Item) int32 {
-	if p := it.Pod.Object.Spec.Priority; p != nil {
-		return *p
-	}
-	return 0
-}
-
 type readyHeap []*Item
 
 func (h readyHeap) Len() int { return len(h) }
 func (h readyHeap) Less(i, j int) bool {
-	if a, b := priority(h[i]), priority(h[j]); a != b {
+	if a, b := h[i].Pod.Priority(), h[j].Pod.Priority(); a != b {
 		return a > b
 	}
 	return h[i].added.Before(h[j].added)

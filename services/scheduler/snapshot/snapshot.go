@@ -3,6 +3,8 @@
 package snapshot
 
 import (
+	"math"
+
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -24,8 +26,9 @@ type Snapshot struct {
 	counters map[string]*Counter
 	clock    int64 // counts uses of counters, to drop the one that was used longest ago
 	anti     map[string]*Counter
-	// claimed counts the placed pods that use a claim.
-	claimed map[string]int
+	// claimed counts the placed pods that use a claim, priorities those of a priority.
+	claimed    map[string]int
+	priorities map[int32]int
 }
 
 // Storage is what scheduling needs to know of claims and volumes. Its methods return nil for what does not exist.
@@ -71,7 +74,7 @@ type Pod struct {
 
 // New returns an empty snapshot.
 func New() *Snapshot {
-	return &Snapshot{nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, counters: map[string]*Counter{}, anti: map[string]*Counter{}, claimed: map[string]int{}}
+	return &Snapshot{nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, counters: map[string]*Counter{}, anti: map[string]*Counter{}, claimed: map[string]int{}, priorities: map[int32]int{}}
 }
 
 // Nodes returns the nodes that exist. The slice is only valid until the next change.
@@ -174,6 +177,7 @@ func (s *Snapshot) Place(p *Pod, nodeName string) (frees bool) {
 	p.node = n
 	s.pods[uid], n.Pods[uid] = p, p
 	n.Requested.Add(&p.Requests, 1)
+	s.priorities[p.Priority()]++
 	for _, hp := range p.Ports {
 		n.Ports[hp]++
 	}
@@ -182,6 +186,23 @@ func (s *Snapshot) Place(p *Pod, nodeName string) (frees bool) {
 	}
 	s.count(p, 1)
 	return frees
+}
+
+// Priority is the pod's, 0 when it has none.
+func (p *Pod) Priority() int32 {
+	if v := p.Object.Spec.Priority; v != nil {
+		return *v
+	}
+	return 0
+}
+
+// LowestPriority is that of the least important pod that has a place; the highest there is when none has.
+func (s *Snapshot) LowestPriority() int32 {
+	lowest := int32(math.MaxInt32)
+	for v := range s.priorities {
+		lowest = min(lowest, v)
+	}
+	return lowest
 }
 
 // Claimed says whether a placed pod uses a claim.
@@ -200,6 +221,9 @@ func (s *Snapshot) Remove(uid types.UID) {
 	delete(s.pods, uid)
 	delete(n.Pods, uid)
 	n.Requested.Add(&p.Requests, -1)
+	if s.priorities[p.Priority()]--; s.priorities[p.Priority()] == 0 {
+		delete(s.priorities, p.Priority())
+	}
 	for _, hp := range p.Ports {
 		if n.Ports[hp]--; n.Ports[hp] == 0 {
 			delete(n.Ports, hp)

@@ -1,0 +1,136 @@
+package scheduler
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"karve.dev/karve/internal/client"
+	"karve.dev/karve/internal/informer"
+	"karve.dev/karve/services/scheduler/framework"
+	"karve.dev/karve/services/scheduler/preemption"
+	"karve.dev/karve/services/scheduler/queue"
+	"karve.dev/karve/services/scheduler/snapshot"
+)
+
+// nomination is a node that is being cleared for a pod. Nobody who is less important gets the room meanwhile.
+type nomination struct {
+	pod  *snapshot.Pod
+	node string
+}
+
+// decide finds a node for a pod, the one that was cleared for it first.
+func (s *Scheduler) decide(pod *snapshot.Pod) framework.Decision {
+	defer s.reckonWithNominated(pod)()
+	if own, ok := s.nominated[pod.Object.UID]; ok {
+		n := s.snap.Node(own.node)
+		if n != nil && framework.Refuse(s.plugins, s.snap, pod) == nil && framework.Fits(s.plugins, s.snap, pod, n) == nil {
+			return framework.Decision{Node: n, Next: s.start}
+		}
+	}
+	return framework.Decide(s.plugins, s.snap, pod, s.start)
+}
+
+// reckonWithNominated gives the pods that wait for their nodes to be cleared a place there, until undo is called.
+func (s *Scheduler) reckonWithNominated(pod *snapshot.Pod) (undo func()) {
+	var placed []types.UID
+	for uid, n := range s.nominated {
+		if uid == pod.Object.UID || n.pod.Priority() < pod.Priority() || s.snap.Node(n.node) == nil || s.snap.Placed(uid) != "" {
+			continue
+		}
+		s.snap.Place(n.pod, n.node)
+		placed = append(placed, uid)
+	}
+	return func() {
+		for _, uid := range placed {
+			s.snap.Remove(uid)
+		}
+	}
+}
+
+// takeNomination takes over what an earlier scheduler has cleared a node for. Afterwards this one knows better than the pod's
+// status, which is written late.
+func (s *Scheduler) takeNomination(key informer.Key, pod *corev1.Pod) {
+	if pod.Status.NominatedNodeName != "" && s.queue.Get(key) == nil {
+		s.nominated[pod.UID] = nomination{snapshot.NewPod(pod), pod.Status.NominatedNodeName}
+	}
+}
+
+// preempt looks for pods that have to go for one that fits nowhere. It returns what is to be said of it when there are none.
+func (s *Scheduler) preempt(pod *snapshot.Pod, d framework.Decision) (*preemption.Candidate, string) {
+	uid := pod.Object.UID
+	if own, ok := s.nominated[uid]; ok && s.clearing(own.node, pod) {
+		return nil, "preemption: not eligible due to a terminating pod on the nominated node."
+	}
+	defer s.reckonWithNominated(pod)()
+	c, why := preemption.Solve(preemption.Problem{Plugins: s.plugins, Snapshot: s.snap, Pod: pod, Decision: d, Budgets: s.budgets.List("", nil)})
+	if c == nil {
+		delete(s.nominated, uid)
+		return nil, why
+	}
+	for other, n := range s.nominated {
+		if n.node == c.Node.Name && n.pod.Priority() < pod.Priority() {
+			delete(s.nominated, other) // its room goes to this one; its own next attempt finds another
+		}
+	}
+	s.nominated[uid] = nomination{pod, c.Node.Name}
+	return c, ""
+}
+
+// clearing tells whether pods that were preempted on a node have not gone yet.
+func (s *Scheduler) clearing(node string, pod *snapshot.Pod) bool {
+	n := s.snap.Node(node)
+	if n == nil {
+		return false
+	}
+	for _, p := range n.Pods {
+		if p.Object.DeletionTimestamp != nil && p.Priority() < pod.Priority() {
+			return true
+		}
+	}
+	return false
+}
+
+// clear deletes a candidate's victims, with their grace, and says on them what for.
+func (s *Scheduler) clear(ctx context.Context, item *queue.Item, c *preemption.Candidate) {
+	for _, v := range c.Victims {
+		if v.Object.DeletionTimestamp != nil {
+			continue
+		}
+		if err := s.evict(ctx, v.Object); err != nil && ctx.Err() == nil {
+			s.cfg.Logger.Warn("preempting failed, will retry", zap.String("pod", item.Key.String()), zap.Error(err))
+			s.inbox.bindFailed(item)
+			return
+		}
+		s.cfg.Events.Event(v.Object, corev1.EventTypeNormal, "Preempted", "Preempted by pod %s on node %s", item.Pod.Object.UID, c.Node.Name)
+	}
+}
+
+func (s *Scheduler) evict(ctx context.Context, victim *corev1.Pod) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": victim.UID},
+		"status": map[string]any{"conditions": []corev1.PodCondition{{
+			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonPreemptionByScheduler,
+			Message: s.cfg.Name + ": preempting to accommodate a higher priority pod", LastTransitionTime: metav1.Now(),
+		}}},
+	})
+	if err != nil {
+		return fmt.Errorf("encode the condition of pod %s/%s: %w", victim.Namespace, victim.Name, err)
+	}
+	target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: victim.Namespace, Name: victim.Name}}
+	if err = s.cfg.Client.Patch(ctx, target, types.StrategicMergePatchType, patch, "status"); err == nil {
+		err = s.cfg.Client.Delete(ctx, target, client.DeleteOptions{UID: victim.UID})
+	}
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) { // it is gone already
+		return fmt.Errorf("preempt pod %s/%s: %w", victim.Namespace, victim.Name, err)
+	}
+	return nil
+}
