@@ -227,6 +227,9 @@ func TestPodsInDetail(t *testing.T) {
 		"lifecycle hooks":        hooks,
 		"image changes in place": imageChange,
 		"resize in place":        resizeTest,
+		"as by a kubelet":        asByAKubelet,
+		"variables from a file":  fromAFile,
+		"the pod's resources":    ofThePod,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, w) })
 	}
@@ -289,6 +292,6 @@ func environmentTest(t *testing.T, w *world) {
 	w.create(p)
 	w.wait("path", "told", func(p *corev1.Pod) bool {
 		s := p.Status.ContainerStatuses
-		return len(s) > 0 && s[0].State.Waiting != nil && s[0].State.Waiting.Message == `missing value for "NOBODY"`
+		return len(s) > 0 && s[0].State.Waiting != nil && s[0].State.Waiting.Message == "missing value for NOBODY"
 	})
 }

@@ -31,12 +31,12 @@ func tooSmall(running *runtime.Container, limit int64) error {
 func (w *worker) tellResize(pod *corev1.Pod, resizes bool, held *podstate.Held) {
 	switch {
 	case pod.DeletionTimestamp != nil:
-		w.resizing = 0
-	case !resizes && w.resizing != 0:
-		w.resizing = 0
+		w.resizing = nil
+	case !resizes && w.resizing != nil:
+		w.resizing = nil
 		w.event("", corev1.EventTypeNormal, "ResizeCompleted", "%s", resizeMessage("completed", pod, ""))
-	case resizes && held == nil && w.resizing != pod.Generation:
-		w.resizing = pod.Generation
+	case resizes && held == nil && (w.resizing == nil || *w.resizing != pod.Generation):
+		w.resizing = new(pod.Generation)
 		w.event("", corev1.EventTypeNormal, "ResizeStarted", "%s", resizeMessage("started", pod, ""))
 	}
 }

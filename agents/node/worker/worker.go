@@ -45,7 +45,7 @@ type worker struct {
 	hadOne   bool          // a sandbox existed before
 	stale    bool          // volumes need a refresh
 	closed   bool          // no operation begins any more
-	resizing int64         // the pod's generation that is being resized to; only the loop's
+	resizing *int64        // the pod's generation that is being resized to, if any; only the loop's
 	stopped  chan struct{} // closed when the pod has ended as the node wanted; nil: it did not
 	// drained is closed when nobody sends new connections to the terminating pod.
 	drained chan struct{}
