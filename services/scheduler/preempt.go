@@ -97,8 +97,8 @@ func (s *Scheduler) clearing(node string, pod *snapshot.Pod) bool {
 	return false
 }
 
-// clear deletes a candidate's victims, with their grace, and says on them what for.
-func (s *Scheduler) clear(ctx context.Context, item *queue.Item, c *preemption.Candidate) {
+// clear deletes the victims of a pod, with their grace, and says on them what for. The item is the loop's by now.
+func (s *Scheduler) clear(ctx context.Context, item *queue.Item, pod *corev1.Pod, c *preemption.Candidate) {
 	for _, v := range c.Victims {
 		if v.Object.DeletionTimestamp != nil {
 			continue
@@ -108,7 +108,7 @@ func (s *Scheduler) clear(ctx context.Context, item *queue.Item, c *preemption.C
 			s.inbox.bindFailed(item)
 			return
 		}
-		s.cfg.Events.Event(v.Object, corev1.EventTypeNormal, "Preempted", "Preempted by pod %s on node %s", item.Pod.Object.UID, c.Node.Name)
+		s.cfg.Events.Event(v.Object, corev1.EventTypeNormal, "Preempted", "Preempted by pod %s on node %s", pod.UID, c.Node.Name)
 	}
 }
 

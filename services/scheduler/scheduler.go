@@ -199,7 +199,7 @@ func (s *Scheduler) refuse(ctx context.Context, item *queue.Item, d framework.De
 			s.cfg.Logger.Warn("writing the pod's condition failed", zap.String("pod", item.Key.String()), zap.Error(err))
 		}
 		if candidate != nil {
-			s.clear(ctx, item, candidate)
+			s.clear(ctx, item, pod, candidate)
 		}
 		return nil
 	})
