@@ -47,7 +47,7 @@ func (r *Runtime) containerConfig(spec runtime.ContainerSpec) (*container.Config
 	joined := "container:" + spec.Sandbox
 	host := &container.HostConfig{
 		NetworkMode: container.NetworkMode(joined), IpcMode: container.IpcMode(joined),
-		LogConfig:      container.LogConfig{Type: "json-file", Config: r.logConfig},
+		LogConfig:      container.LogConfig{Type: logDriver, Config: r.logConfig},
 		GroupAdd:       spec.Groups,
 		Privileged:     spec.Privileged,
 		Runtime:        spec.Handler,

@@ -23,6 +23,9 @@ import (
 	"karve.dev/karve/agents/node/runtime"
 )
 
+// logDriver writes containers' logs: its files can be read while they are turned over.
+const logDriver = "json-file"
+
 // callTimeout bounds every call but those that stream or wait, so that an engine that hangs is noticed.
 const callTimeout = 2 * time.Minute
 

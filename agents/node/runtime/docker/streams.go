@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strconv"
 	"time"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
@@ -135,27 +134,4 @@ func demultiplex(from io.Reader, tty bool, stdout, stderr io.Writer) error {
 		return fmt.Errorf("copy output: %w", err)
 	}
 	return nil
-}
-
-// Logs implements runtime.LogReader.
-func (r *Runtime) Logs(ctx context.Context, id string, opts runtime.LogOptions, stdout, stderr io.Writer) error {
-	asked := client.ContainerLogsOptions{
-		ShowStdout: stdout != nil, ShowStderr: stderr != nil || opts.TTY, Follow: opts.Follow, Timestamps: opts.Timestamps,
-	}
-	if opts.Tail >= 0 {
-		asked.Tail = strconv.FormatInt(opts.Tail, 10)
-	}
-	if !opts.Since.IsZero() {
-		asked.Since = opts.Since.Format(time.RFC3339Nano)
-	}
-	logs, err := r.cli.ContainerLogs(ctx, id, asked)
-	if err != nil {
-		return wrap("read the log of container "+id, err)
-	}
-	defer logs.Close()
-	err = demultiplex(logs, opts.TTY, stdout, stderr)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return err
 }
