@@ -30,6 +30,8 @@ type Container struct {
 	cgroup.Usage
 	// Layer is what it has written into its own file system, Logs what it has said; only with Want.Disk.
 	Layer, Logs Space
+	// Files are its open files, Sockets those that are sockets; only with Want.Disk.
+	Files, Sockets int
 }
 
 // Pod is what a pod's running containers have used.
@@ -162,8 +164,12 @@ func (c *Collector) container(groups cgroup.Groups, of *runtime.Container) (Cont
 // written measures what a pod's containers and volumes have on disk.
 func (c *Collector) written(ctx context.Context, p *Pod) {
 	root := c.cfg.EngineRoot()
+	groups, err := c.groups()
 	for i := range p.Containers {
 		one := &p.Containers[i]
+		if err == nil {
+			one.Files, one.Sockets = opened(groups, one.PID)
+		}
 		if layer := layerOf(one.PID); layer != "" {
 			one.Layer = c.walks.space(ctx, layer)
 		}

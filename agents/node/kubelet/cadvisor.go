@@ -73,6 +73,9 @@ var (
 		gauge("container_spec_cpu_period", "CPU period of the container.", containerLabels, func(c one) float64 { return float64(c.Period.Microseconds()) }),
 		gauge("container_spec_memory_limit_bytes", "Memory limit for the container.", containerLabels, func(c one) float64 { return float64(c.MemoryLimit) }),
 		gauge("container_spec_memory_swap_limit_bytes", "Memory swap limit for the container.", containerLabels, func(c one) float64 { return float64(c.SwapLimit) }),
+		gauge("container_threads_max", "Maximum number of threads allowed inside the container, infinity if value is zero", containerLabels, func(c one) float64 { return float64(c.MaxPIDs) }),
+		gauge("container_file_descriptors", "Number of open file descriptors for the container.", containerLabels, func(c one) float64 { return float64(c.Files) }),
+		gauge("container_sockets", "Number of open sockets for the container.", containerLabels, func(c one) float64 { return float64(c.Sockets) }),
 		gauge("container_start_time_seconds", "Start time of the container since unix epoch in seconds.", containerLabels, func(c one) float64 { return float64(c.StartedAt.Unix()) }),
 		gauge("container_last_seen", "Last time a container was seen by the exporter", containerLabels, func(c one) float64 { return float64(c.At.Unix()) }),
 	}
@@ -111,7 +114,8 @@ var (
 		gauge("machine_memory_bytes", "Amount of memory installed on the machine.", nil, func(f machine.Figures) float64 { return float64(f.Memory) }),
 		gauge("machine_swap_bytes", "Amount of swap memory available on the machine.", nil, func(f machine.Figures) float64 { return float64(f.Swap) }),
 	}
-	scrapeError = gauge("container_scrape_error", "1 if there was an error while getting container metrics, 0 otherwise", nil, func(failed bool) float64 {
+	machineError = gauge("machine_scrape_error", "1 if there was an error while getting machine metrics, 0 otherwise.", nil, scrapeError.value)
+	scrapeError  = gauge("container_scrape_error", "1 if there was an error while getting container metrics, 0 otherwise", nil, func(failed bool) float64 {
 		if failed {
 			return 1
 		}
@@ -128,10 +132,12 @@ func (s *Server) cadvisor(r *http.Request) prometheus.Collector {
 		now, err := s.cfg.Machine.Read()
 		if err != nil {
 			scrapeError.emit(emit, true)
+			machineError.emit(emit, true)
 			return
 		}
 		pods, err := s.cfg.Collector.Pods(r.Context(), figures.Want{Disk: true})
 		scrapeError.emit(emit, err != nil)
+		machineError.emit(emit, false)
 		for _, f := range ofMachine {
 			f.emit(emit, now)
 		}
