@@ -4,8 +4,8 @@ import (
 	"context"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
+	"karve.dev/karve/internal/h2"
 	"karve.dev/karve/internal/transport"
-	"karve.dev/karve/services/gateway/h2"
 	"karve.dev/karve/services/gateway/media"
 )
 

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
-	"karve.dev/karve/services/gateway/h2"
+	"karve.dev/karve/internal/h2"
 	"karve.dev/karve/services/gateway/media"
 )
 

@@ -11,7 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"karve.dev/karve/services/gateway/h2"
+	"karve.dev/karve/internal/h2"
 )
 
 const (

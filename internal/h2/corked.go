@@ -14,23 +14,9 @@ type Corked struct {
 	// Timeout is how long a write may take; deadlines for writes that are set otherwise do not count.
 	Timeout time.Duration
 
-	later time.Duration // only for the goroutine that reads
-
 	mu      sync.Mutex
 	corked  bool
 	pending *[]byte
-}
-
-// ReadLater makes the next read wait for so long before it asks the network. The goroutine that reads calls it.
-func (c *Corked) ReadLater(d time.Duration) { c.later = d }
-
-// Read implements net.Conn.
-func (c *Corked) Read(b []byte) (int, error) {
-	if c.later > 0 {
-		time.Sleep(c.later)
-		c.later = 0
-	}
-	return c.Conn.Read(b)
 }
 
 // Cork keeps what is written until Uncork.

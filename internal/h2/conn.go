@@ -23,9 +23,6 @@ const (
 	// maxControl bounds the frames that a client can make the server send without reading them.
 	maxControl = 10_000
 	headerSize = 4096
-	// creditPause is how long a connection is left alone whose client only gave credit. Clients do that for every few
-	// kilobytes of every stream, one frame at a time: hundreds of watches wake the server hundreds of times for one event.
-	creditPause = time.Millisecond
 )
 
 var errGone = errors.New("h2: the client is gone")
@@ -162,7 +159,6 @@ func (c *conn) readFrame() error {
 	f, err := c.reader.ReadFrame()
 	if err == nil {
 		err = c.act(f)
-		c.pace(f)
 	}
 	var wrong http2.StreamError
 	if !errors.As(err, &wrong) {
@@ -182,22 +178,6 @@ func (c *conn) readFrame() error {
 		return errGone
 	}
 	return nil
-}
-
-// pace makes the next read wait a little after a frame that nobody waited for.
-func (c *conn) pace(f http2.Frame) {
-	if c.cork == nil {
-		return
-	}
-	pause := time.Duration(0)
-	if _, ok := f.(*http2.WindowUpdateFrame); ok {
-		c.mu.Lock()
-		if c.waits == 0 {
-			pause = creditPause
-		}
-		c.mu.Unlock()
-	}
-	c.cork.ReadLater(pause)
 }
 
 // control makes out, to which a control frame was appended, what is to be sent. A client that reads nothing but makes the

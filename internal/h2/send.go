@@ -45,12 +45,11 @@ type sender struct {
 	cork corker
 }
 
-// corker is a connection that can be told to keep what is written to it until it is told to send, and to let the next read
-// wait. TLS writes each of its records by itself, and its clients send them so; together they take fewer system calls.
+// corker is a connection that can be told to keep what is written to it until it is told to send. TLS writes each of its
+// records by itself; together they take fewer system calls.
 type corker interface {
 	Cork()
 	Uncork() error
-	ReadLater(time.Duration)
 }
 
 func (s *sender) init(c *conn) {
