@@ -54,7 +54,7 @@ func read(dir, file, node string) (*corev1.Pod, error) {
 		return nil, fmt.Errorf("%s: cannot be read, or is larger than %d bytes", file, maxManifest)
 	}
 	data, err := os.ReadFile(path)
-	if err != nil {
+	if err != nil || len(data) == 0 { // empty: it is about to be written
 		return nil, err
 	}
 	pod := &corev1.Pod{}

@@ -23,6 +23,8 @@ const (
 	lookEvery = 20 * time.Second
 	// unsettled is how soon mirrors are looked at again when not all are as they should be.
 	unsettled = time.Second
+	// absence is how long a mirror that was deleted stays away: kubectl waits for that, and would not notice it otherwise.
+	absence = time.Second
 	// mirrorRetry is how long the API is left alone after it has refused a mirror.
 	mirrorRetry = 10 * time.Second
 )
@@ -275,7 +277,7 @@ func (p *Pods) RemoveMirror(uid types.UID) bool {
 	if known {
 		delete(p.mirrors, uid)
 		if e := p.find(imageOf(m)); e != nil {
-			e.retryAt = time.Time{}
+			e.retryAt = time.Now().Add(absence)
 		}
 		p.signal()
 	}
