@@ -105,7 +105,7 @@ func (a *Agent) evictFor(ctx context.Context, passed eviction.Passed, separate b
 	disk := passed.Signal.Condition() == corev1.NodeDiskPressure
 	all, _ := a.candidates(ctx, figures.Want{Disk: disk}, func(*corev1.Pod) bool { return true })
 	for _, c := range eviction.Rank(all, passed.Signal, separate) {
-		if a.evict(ctx, c.Pod, passed.Signal, eviction.Message(passed, c, separate), a.judge.GracePeriod(passed, c.Pod)) {
+		if a.evict(ctx, c.Pod, passed.Signal, podstate.Ending{Message: eviction.Message(passed, c, separate), Grace: a.judge.GracePeriod(passed, c.Pod)}) {
 			return true
 		}
 	}
@@ -116,7 +116,7 @@ func (a *Agent) evictFor(ctx context.Context, passed eviction.Passed, separate b
 func (a *Agent) enforceLimits(ctx context.Context) bool {
 	all, volumes := a.candidates(ctx, figures.Want{Disk: true}, eviction.Limited)
 	for i, c := range all {
-		if limit, message := eviction.Exceeded(c, volumes[i]); message != "" && a.evict(ctx, c.Pod, limit, message, time.Second) {
+		if limit, message := eviction.Exceeded(c, volumes[i]); message != "" && a.evict(ctx, c.Pod, limit, podstate.Ending{Message: message, Grace: time.Second, Own: true}) {
 			return true
 		}
 	}
@@ -124,15 +124,16 @@ func (a *Agent) enforceLimits(ctx context.Context) bool {
 }
 
 // evict ends a pod and waits until it has ended, but not for ever; false when it ends already.
-func (a *Agent) evict(ctx context.Context, pod *corev1.Pod, because eviction.Signal, message string, grace time.Duration) bool {
-	done, ok := a.pool.End(pod.UID, podstate.Ending{Reason: "Evicted", Message: message, Grace: grace})
+func (a *Agent) evict(ctx context.Context, pod *corev1.Pod, because eviction.Signal, how podstate.Ending) bool {
+	how.Reason = "Evicted"
+	done, ok := a.pool.End(pod.UID, how)
 	if !ok {
 		return false
 	}
-	a.log.Warn("evict a pod", zap.String("pod", pod.Namespace+"/"+pod.Name), zap.String("why", message))
+	a.log.Warn("evict a pod", zap.String("pod", pod.Namespace+"/"+pod.Name), zap.String("why", how.Message))
 	a.metrics.evictions.WithLabelValues(string(because)).Inc()
-	a.cfg.Events.Event(pod, corev1.EventTypeWarning, "Evicted", "%s", message)
-	ctx, cancel := context.WithTimeout(ctx, grace+endWait)
+	a.cfg.Events.Event(pod, corev1.EventTypeWarning, "Evicted", "%s", how.Message)
+	ctx, cancel := context.WithTimeout(ctx, how.Grace+endWait)
 	defer cancel()
 	select {
 	case <-done:

@@ -153,15 +153,18 @@ func TestWhoHasWrittenTooMuch(t *testing.T) {
 	}
 	uses := []Use{{Name: "app", Layer: 20 * mi, Logs: 5 * mi}, {Name: "side", Layer: gi}}
 	for want, p := range map[string]*corev1.Pod{
-		"": pod("1Gi", "1Gi"),
-		`Container app exceeded its local ephemeral storage limit "24Mi". `: pod("24Mi", ""),
-		`Usage of EmptyDir volume "v" exceeds the limit "10Mi". `:           pod("", "10Mi"),
+		"": pod("2Gi", "1Gi"),
+		`Pod ephemeral local storage usage exceeds the total limit of containers 24Mi. `: pod("24Mi", ""),
+		`Usage of EmptyDir volume "v" exceeds the limit "10Mi". `:                        pod("", "10Mi"),
 	} {
 		require.True(t, Limited(p))
 		_, message := Exceeded(Candidate{Pod: p, Containers: uses, Volumes: 11 * mi}, map[string]int64{"v": 11 * mi})
 		require.Equal(t, want, message)
 	}
 	both := pod("24Mi", "")
+	both.Spec.Containers[1].Resources.Limits = corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("2Gi")}
+	_, message := Exceeded(Candidate{Pod: both, Containers: uses}, nil)
+	require.Equal(t, `Container app exceeded its local ephemeral storage limit "24Mi". `, message)
 	both.Spec.Containers[1].Resources.Limits = corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("1Gi")}
 	limit, message := Exceeded(Candidate{Pod: both, Containers: uses}, nil)
 	require.Equal(t, podLimit, limit)

@@ -49,13 +49,11 @@ func Exceeded(c Candidate, volumes map[string]int64) (limit Signal, message stri
 		written[use.Name] = use.Layer + use.Logs
 		total += use.Layer + use.Logs
 	}
-	sum, all := resource.NewQuantity(0, resource.BinarySI), true
+	sum := resource.NewQuantity(0, resource.BinarySI) // containers without a limit add nothing to it, as on a kubelet
 	for i := range c.Pod.Spec.Containers {
-		limit, ok := c.Pod.Spec.Containers[i].Resources.Limits[corev1.ResourceEphemeralStorage]
-		all = all && ok
-		sum.Add(limit)
+		sum.Add(c.Pod.Spec.Containers[i].Resources.Limits[corev1.ResourceEphemeralStorage])
 	}
-	if all && sum.Sign() > 0 && total > sum.Value() {
+	if sum.Sign() > 0 && total > sum.Value() {
 		return podLimit, fmt.Sprintf("Pod ephemeral local storage usage exceeds the total limit of containers %s. ", sum)
 	}
 	for i := range c.Pod.Spec.Containers {

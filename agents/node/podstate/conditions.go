@@ -97,14 +97,15 @@ func (s *describer) conditions(st *corev1.PodStatus) []corev1.PodCondition {
 	}
 	// In the order in which a kubelet has them.
 	var out []corev1.PodCondition
+	disrupted := s.disruption()
 	for _, c := range s.pod.Status.Conditions {
-		if !slices.Contains(Owned, c.Type) && !(s.obs.Ending != nil && c.Type == corev1.DisruptionTarget) {
+		if !slices.Contains(Owned, c.Type) && (disrupted == nil || c.Type != corev1.DisruptionTarget) {
 			out = append(out, c)
 		}
 	}
 	out = append(out, s.resizing()...)
-	if c := s.disruption(); c != nil {
-		out = append(out, *c)
+	if disrupted != nil {
+		out = append(out, *disrupted)
 	}
 	out = append(out,
 		s.condition(corev1.PodReadyToStartContainers, s.sandboxReady(done)),

@@ -15,6 +15,8 @@ type Ending struct {
 	Reason, Message string
 	// Grace is how long its containers may take to stop.
 	Grace time.Duration
+	// Own is set when the pod is at fault: then it has failed like others, and was not disrupted.
+	Own bool
 	// Rejected is set when the pod was never taken: nothing of it has run here.
 	Rejected bool
 }
@@ -58,7 +60,7 @@ func (s *describer) ended(st *corev1.PodStatus) bool {
 
 // disruption tells controllers that the pod did not fail by itself; nil when it was not the node that ended it.
 func (s *describer) disruption() *corev1.PodCondition {
-	if s.obs.Ending == nil {
+	if s.obs.Ending == nil || s.obs.Ending.Own {
 		return nil
 	}
 	c := s.condition(corev1.DisruptionTarget, condition{true, corev1.PodReasonTerminationByKubelet, s.obs.Ending.Message})
