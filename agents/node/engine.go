@@ -110,7 +110,7 @@ func (a *Agent) resync(ctx context.Context, listed func()) error {
 			a.pool.Recovered()
 		}
 		a.imagesChanged()
-		if !pause(ctx, resyncEvery) {
+		if _, pretends := a.cfg.Runtime.(runtime.Simulation); pretends || !pause(ctx, resyncEvery) {
 			return nil
 		}
 	}

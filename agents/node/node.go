@@ -275,6 +275,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.network.Close()
 	group, ctx := errgroup.WithContext(ctx)
 	a.turns.Begin(ctx)
+	session.Heartbeats(&a.turns, a.cfg.HealthConn, a.cfg.NodeName, a.log)
 	a.netKeeper.Start()
 	a.imageList.Start()
 	a.folders.start(&a.turns)
@@ -285,9 +286,6 @@ func (a *Agent) Run(ctx context.Context) error {
 		func(ctx context.Context) error { return a.static.Run(ctx, a.pool) },
 		func(ctx context.Context) error {
 			return session.Assignments(ctx, a.cfg.Conn, a.cfg.NodeName, a.objects, a, a.log)
-		},
-		func(ctx context.Context) error {
-			return session.Heartbeats(ctx, a.cfg.HealthConn, a.cfg.NodeName, a.log)
 		},
 	} {
 		group.Go(func() error { return part(ctx) })

@@ -96,7 +96,7 @@ func (s *describer) conditions(st *corev1.PodStatus) []corev1.PodCondition {
 		podReady = s.gates()
 	}
 	// In the order in which a kubelet has them.
-	var out []corev1.PodCondition
+	out := make([]corev1.PodCondition, 0, 5) // mostly those that every pod has
 	disrupted := s.disruption()
 	for _, c := range s.pod.Status.Conditions {
 		if !slices.Contains(Owned, c.Type) && (disrupted == nil || c.Type != corev1.DisruptionTarget) {

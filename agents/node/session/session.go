@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -43,30 +42,6 @@ const (
 	longPause  = 5 * time.Second
 )
 
-// Heartbeats tells node health that the node lives, as often as it wants to hear it, until ctx ends.
-func Heartbeats(ctx context.Context, conn grpc.ClientConnInterface, node string, log *zap.Logger) error {
-	rpc := nodev1.NewHeartbeatServiceClient(conn)
-	return reconnecting(ctx, log.Named("heartbeats"), func(ctx context.Context, connected func()) error {
-		stream, err := rpc.Heartbeat(ctx)
-		if err != nil {
-			return err
-		}
-		for {
-			if err := stream.Send(&nodev1.HeartbeatRequest{Node: node}); err != nil {
-				return err
-			}
-			answer, err := stream.Recv()
-			if err != nil {
-				return err
-			}
-			connected()
-			if !pause(ctx, max(time.Duration(answer.GetIntervalMs())*time.Millisecond, time.Second)) {
-				return ctx.Err()
-			}
-		}
-	})
-}
-
 // reconnecting runs talk again and again, with pauses that grow until it has connected.
 func reconnecting(ctx context.Context, log *zap.Logger, talk func(ctx context.Context, connected func()) error) error {
 	wait := firstPause
@@ -77,16 +52,21 @@ func reconnecting(ctx context.Context, log *zap.Logger, talk func(ctx context.Co
 		if ctx.Err() != nil {
 			return nil
 		}
-		if wait > time.Second {
-			log.Warn("disconnected", zap.Error(err), zap.Duration("retry", wait))
-		} else {
-			log.Debug("disconnected", zap.Error(err), zap.Duration("retry", wait))
-		}
+		disconnected(log, err, wait)
 		if !pause(ctx, wait/2+rand.N(wait)) {
 			return nil
 		}
 		wait = min(wait*2, longPause)
 	}
+}
+
+// disconnected complains once that has lasted for a while.
+func disconnected(log *zap.Logger, err error, wait time.Duration) {
+	level := zap.DebugLevel
+	if wait > time.Second {
+		level = zap.WarnLevel
+	}
+	log.Log(level, "disconnected", zap.Error(err), zap.Duration("retry", wait))
 }
 
 func pause(ctx context.Context, d time.Duration) bool {

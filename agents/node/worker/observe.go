@@ -89,7 +89,7 @@ func (w *worker) observe(c runtime.Container) {
 		list = append(list, c)
 		slices.SortStableFunc(list, func(a, b runtime.Container) int { return a.Attempt - b.Attempt })
 	}
-	w.obs.Containers[c.Container] = list
+	put(&w.obs.Containers, c.Container, list)
 	if c.State == runtime.Running {
 		w.probe(&c)
 	} else {
@@ -264,13 +264,13 @@ func (w *worker) probe(c *runtime.Container) {
 		},
 		Changed: func() {
 			w.mu.Lock()
-			w.obs.Health[name] = w.pool.cfg.Probes.Health(string(w.uid), name)
+			put(&w.obs.Health, name, w.pool.cfg.Probes.Health(string(w.uid), name))
 			w.mu.Unlock()
 			w.kick()
 		},
 		Unhealthy: func(message string) { w.event(name, "Warning", "Unhealthy", "%s", message) },
 	})
-	w.obs.Health[name] = w.pool.cfg.Probes.Health(string(w.uid), name)
+	put(&w.obs.Health, name, w.pool.cfg.Probes.Health(string(w.uid), name))
 }
 
 // knownHealth is what was reported of a container before the agent restarted: a ready pod stays ready.

@@ -32,9 +32,9 @@ func (w *worker) begin(ctx context.Context, a podstate.Action) {
 
 // launch runs an operation beside the turns and keeps its key busy until it has ended. mu must be held.
 func (w *worker) launch(ctx context.Context, key string, op podstate.Op, run func(ctx context.Context)) {
-	w.obs.Busy[key] = op
+	put(&w.obs.Busy, key, op)
 	ctx, cancel := context.WithCancel(ctx)
-	w.aborts[key] = cancel
+	put(&w.aborts, key, cancel)
 	w.aside(func(context.Context) {
 		run(ctx)
 		cancel()
@@ -42,7 +42,7 @@ func (w *worker) launch(ctx context.Context, key string, op podstate.Op, run fun
 		delete(w.obs.Busy, key)
 		delete(w.aborts, key)
 		if len(w.aborts) == 0 { // maps do not shrink, and most pods are quiet most of the time
-			w.obs.Busy, w.aborts = map[string]podstate.Op{}, map[string]context.CancelFunc{}
+			w.obs.Busy, w.aborts = nil, nil
 		}
 		if key == runtime.SandboxName {
 			w.rewire()
@@ -74,7 +74,7 @@ func (w *worker) beginRemove(ctx context.Context, a podstate.Action) {
 		}
 		if a.Name == runtime.SandboxName {
 			if err := w.pool.cfg.Network.Detach(a.ID); err != nil {
-				w.log.Warn("take the wires of a sandbox away", zapError(err))
+				w.log().Warn("take the wires of a sandbox away", zapError(err))
 			}
 		}
 		w.mu.Lock()

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"hash/maphash"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,6 +14,9 @@ import (
 // holdBack is how long the report waits that a pod is on its way: by then it mostly runs, and one report says it all.
 const holdBack = 400 * time.Millisecond
 
+// digestSeed is for telling whether a status is the one that was reported last.
+var digestSeed = maphash.MakeSeed()
+
 // report hands the status over when it has changed. Of a pod that is gone nobody wants to know. mu must be held.
 func (w *worker) report(status *corev1.PodStatus, now time.Time, terminated bool) {
 	if w.obs.Gone {
@@ -20,10 +24,11 @@ func (w *worker) report(status *corev1.PodStatus, now time.Time, terminated bool
 	}
 	data, err := status.Marshal()
 	if err != nil {
-		w.log.Error("encode status", zap.Error(err))
+		w.log().Error("encode status", zap.Error(err))
 		return
 	}
-	if !terminated && string(data) == string(w.reported) {
+	digest := max(maphash.Bytes(digestSeed, data), 1)
+	if !terminated && digest == w.reported {
 		w.held = time.Time{}
 		return
 	}
@@ -36,7 +41,7 @@ func (w *worker) report(status *corev1.PodStatus, now time.Time, terminated bool
 		}
 	}
 	w.held = time.Time{}
-	w.reported = data
+	w.reported = digest
 	if status.Phase != corev1.PodPending {
 		if !w.born.IsZero() && status.Phase == corev1.PodRunning {
 			w.pool.cfg.Started(now.Sub(w.born))

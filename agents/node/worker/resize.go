@@ -35,7 +35,7 @@ func (w *worker) beginResize(ctx context.Context, a podstate.Action) {
 		}
 		w.mu.Lock()
 		w.fine(key)
-		w.obs.Amounts[a.ID] = podstate.Amounts(c)
+		put(&w.obs.Amounts, a.ID, podstate.Amounts(c))
 		w.mu.Unlock()
 	})
 }

@@ -28,11 +28,16 @@ func newPending() *pendingSandbox {
 
 // readySandbox is one that runs already.
 func readySandbox(id string) *pendingSandbox {
-	p := newPending()
-	p.exists(id)
-	close(p.ready)
+	p := &pendingSandbox{id: id, created: closed, ready: closed}
+	p.once.Do(func() {})
 	return p
 }
+
+var closed = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 func (p *pendingSandbox) exists(id string) {
 	p.once.Do(func() {

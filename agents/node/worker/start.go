@@ -34,7 +34,7 @@ func (w *worker) beginStart(ctx context.Context, a podstate.Action) {
 			w.countFault(a, failure.reason)
 			w.failWith(a.Name, failure.trouble(), failure.delay)
 		case ctx.Err() == nil && !errors.Is(err, errSandbox):
-			w.log.Warn("start container", zapContainer(a.Name), zapError(err))
+			w.log().Warn("start container", zapContainer(a.Name), zapError(err))
 			w.countFault(a, createError)
 			w.fail(a.Name, createError, err.Error(), retryDelay)
 		}
@@ -198,7 +198,7 @@ func (s *starting) launchContainer(ctx context.Context, id string, meta *runtime
 	user := processUser(running.PID)
 	s.mu.Lock()
 	if user != nil {
-		s.obs.Users[id] = *user
+		put(&s.obs.Users, id, *user)
 	}
 	s.observe(running)
 	s.mu.Unlock()
@@ -232,7 +232,7 @@ func (s *starting) postStart(ctx context.Context, running *runtime.Container) er
 	}
 	if err := s.hook(ctx, s.c, running.ID, s.c.Lifecycle.PostStart); err != nil && ctx.Err() == nil {
 		s.mu.Lock()
-		s.obs.HookErrors[running.ID] = err.Error()
+		put(&s.obs.HookErrors, running.ID, err.Error())
 		s.mu.Unlock()
 		s.countFault(s.Action, "PostStartHookError")
 		s.emit(corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed: %v", err)

@@ -25,7 +25,7 @@ func (w *worker) beginStop(ctx context.Context, a podstate.Action) {
 	deadline := time.Now().Add(a.Grace)
 	if s := w.stops[a.ID]; s != nil {
 		s.deadline = deadline
-		w.obs.Busy[a.Name] = podstate.Op{Verb: podstate.Stop, Deadline: deadline}
+		put(&w.obs.Busy, a.Name, podstate.Op{Verb: podstate.Stop, Deadline: deadline})
 		select {
 		case s.sooner <- struct{}{}:
 		default:
@@ -33,7 +33,7 @@ func (w *worker) beginStop(ctx context.Context, a podstate.Action) {
 		return
 	}
 	s := &stopping{ended: make(chan struct{}), sooner: make(chan struct{}, 1), deadline: deadline}
-	w.stops[a.ID] = s
+	put(&w.stops, a.ID, s)
 	w.pool.cfg.Probes.Remove(string(w.uid), a.Name)
 	w.pool.cfg.Events.EventOn(w.ref(a.Name), corev1.EventTypeNormal, "Killing", "%s", a.Why)
 	pod, signal := w.pod, w.stopSignal(a)
@@ -43,7 +43,7 @@ func (w *worker) beginStop(ctx context.Context, a podstate.Action) {
 		delete(w.stops, a.ID)
 		w.mu.Unlock()
 		if err != nil && ctx.Err() == nil {
-			w.log.Warn("stop container", zapContainer(a.Name), zapError(err))
+			w.log().Warn("stop container", zapContainer(a.Name), zapError(err))
 			w.waitOrLook(ctx, a.ID, s, retryDelay(2))
 		}
 	})
@@ -87,12 +87,15 @@ const underway = 100 * time.Millisecond
 func (w *worker) waitDrained(ctx context.Context, s *stopping, deadline time.Time) {
 	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
+	w.mu.Lock()
+	until := w.whenDrained()
+	w.mu.Unlock()
 	select {
-	case <-w.drained:
+	case <-until:
 		return // nobody sent to it to begin with
 	default:
 	}
-	for until := w.drained; ; {
+	for {
 		select {
 		case <-until:
 			until = nil

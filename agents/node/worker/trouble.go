@@ -51,10 +51,10 @@ func (w *worker) fail(key, reason, message string, delay func(failures int) time
 func (w *worker) failWith(key string, t podstate.Trouble, delay func(failures int) time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.failures[key]++
+	put(&w.failures, key, w.failures[key]+1)
 	t.Since = time.Now()
 	t.RetryAt = t.Since.Add(delay(w.failures[key]))
-	w.obs.Trouble[key] = t
+	put(&w.obs.Trouble, key, t)
 }
 
 // fine forgets earlier failures. mu must be held.

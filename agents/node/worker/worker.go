@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"karve.dev/karve/agents/node/podstate"
-	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/agents/node/volume"
 	"karve.dev/karve/internal/turns"
 )
@@ -21,7 +20,6 @@ import (
 // it, so that it decides anew in a turn. What takes time runs in operations, never in a turn.
 type worker struct {
 	pool      *Pool
-	log       *zap.Logger
 	namespace string
 	name      string
 	uid       types.UID
@@ -39,7 +37,7 @@ type worker struct {
 	short   map[string]bool // containers in which memory was short, by ID
 	// failures counts the failures in a row of a container name, for its back-off.
 	failures map[string]int
-	reported []byte
+	reported uint64        // the digest of the status that was; 0 to report it in any case
 	born     time.Time     // when the pod was first seen; zero once it has been reported running
 	held     time.Time     // since when a status that can wait has not been reported
 	hadOne   bool          // a sandbox existed before
@@ -47,7 +45,7 @@ type worker struct {
 	closed   bool          // no operation begins any more
 	resizing *int64        // the pod's generation that is being resized to, if any; only the loop's
 	stopped  chan struct{} // closed when the pod has ended as the node wanted; nil: it did not
-	// drained is closed when nobody sends new connections to the terminating pod.
+	// drained is closed when nobody sends new connections to the terminating pod; made by whenDrained.
 	drained chan struct{}
 	ports   publishing
 	// mountSaid is what was last said about volumes that could not be made, mountSaidAt when.
@@ -62,22 +60,27 @@ type worker struct {
 func newWorker(p *Pool, pod *corev1.Pod) *worker {
 	w := &worker{
 		pool: p, namespace: pod.Namespace, name: pod.Name, uid: pod.UID, pod: pod,
-		log: p.cfg.Log.With(zap.String("pod", pod.Namespace+"/"+pod.Name)),
 		obs: podstate.Observed{
-			Containers: map[string][]runtime.Container{}, Busy: map[string]podstate.Op{},
-			Trouble: map[string]podstate.Trouble{}, Health: map[string]podstate.Health{},
-			Users:   map[string]corev1.LinuxContainerUser{},
-			Amounts: map[string]string{}, HookErrors: map[string]string{},
 			Previous: *pod.Status.DeepCopy(), HostIPs: p.cfg.HostIPs, RecursiveReadOnly: volume.RecursiveReadOnlyPossible(),
 		},
-		drained: make(chan struct{}),
-		aborts:  map[string]context.CancelFunc{}, stops: map[string]*stopping{}, failures: map[string]int{},
 	}
 	w.task.Init(p.cfg.Turns, w.turn)
 	if pod.Status.Phase == "" || pod.Status.Phase == corev1.PodPending {
 		w.born = time.Now()
 	}
 	return w
+}
+
+func (w *worker) log() *zap.Logger {
+	return w.pool.cfg.Log.With(zap.String("pod", w.namespace+"/"+w.name))
+}
+
+// put makes a map when something is put into it: most of a quiet pod's are empty.
+func put[K comparable, V any](m *map[K]V, key K, value V) {
+	if *m == nil {
+		*m = map[K]V{}
+	}
+	(*m)[key] = value
 }
 
 // kick has the worker decide anew.
@@ -95,7 +98,7 @@ func (w *worker) setPod(pod *corev1.Pod) {
 	w.obs.Gone = false
 	// Others may have written conditions that are the node's to decide, as while it was thought dead: say it again.
 	if drifted(&pod.Status, &w.obs.Previous) {
-		w.reported = nil
+		w.reported = 0
 	}
 	w.mu.Unlock()
 	w.kick()
@@ -106,10 +109,18 @@ func (w *worker) setDrained() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	select {
-	case <-w.drained:
+	case <-w.whenDrained():
 	default:
 		close(w.drained)
 	}
+}
+
+// whenDrained returns what setDrained closes. mu must be held.
+func (w *worker) whenDrained() chan struct{} {
+	if w.drained == nil {
+		w.drained = make(chan struct{})
+	}
+	return w.drained
 }
 
 func (w *worker) setGone() {
@@ -127,7 +138,7 @@ func (w *worker) isGone() bool {
 
 func (w *worker) resend() {
 	w.mu.Lock()
-	w.reported = nil
+	w.reported = 0
 	w.mu.Unlock()
 	w.kick()
 }
@@ -225,7 +236,7 @@ func (w *worker) finish() bool {
 	}
 	w.takePortsBack()
 	if err := w.pool.cfg.Volumes.Teardown(string(w.uid)); err != nil {
-		w.log.Warn("remove the pod's files", zap.Error(err))
+		w.log().Warn("remove the pod's files", zap.Error(err))
 		w.reopen()
 		return false
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,12 +23,13 @@ type Runtime struct {
 	mu      sync.Mutex
 	counter uint64
 	byID    map[string]*runtime.Container
+	images  map[string]string // the IDs of those that were named, by name
 	nodes   map[runtime.Owner]*owned
 }
 
 // owned is what belongs to one node.
 type owned struct {
-	containers map[string]*runtime.Container // by name
+	containers []*runtime.Container
 	watchers   map[*watcher]struct{}
 }
 
@@ -38,7 +40,7 @@ var (
 
 // New returns an engine without containers.
 func New() *Runtime {
-	return &Runtime{byID: map[string]*runtime.Container{}, nodes: map[runtime.Owner]*owned{}}
+	return &Runtime{byID: map[string]*runtime.Container{}, images: map[string]string{}, nodes: map[runtime.Owner]*owned{}}
 }
 
 // Simulated implements runtime.Simulation.
@@ -52,7 +54,7 @@ func (r *Runtime) Info(context.Context) (runtime.Info, error) {
 func (r *Runtime) node(owner runtime.Owner) *owned {
 	n := r.nodes[owner]
 	if n == nil {
-		n = &owned{containers: map[string]*runtime.Container{}, watchers: map[*watcher]struct{}{}}
+		n = &owned{watchers: map[*watcher]struct{}{}}
 		r.nodes[owner] = n
 	}
 	return n
@@ -100,8 +102,9 @@ func (r *Runtime) CreateContainer(_ context.Context, spec runtime.ContainerSpec)
 func (r *Runtime) create(meta runtime.Meta, image string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n, name := r.node(meta.Owner), meta.ContainerName()
-	if old := n.containers[name]; old != nil {
+	n := r.node(meta.Owner)
+	if i := slices.IndexFunc(n.containers, func(c *runtime.Container) bool { return same(&c.Meta, &meta) }); i >= 0 {
+		old := n.containers[i]
 		if old.State == runtime.Running {
 			return old.ID
 		}
@@ -110,17 +113,26 @@ func (r *Runtime) create(meta runtime.Meta, image string) string {
 	r.counter++
 	c := &runtime.Container{
 		Meta: meta, ID: "simulated-" + strconv.FormatUint(r.counter, 10), State: runtime.Created,
-		Image: image, ImageID: imageID(image), CreatedAt: time.Now(),
+		Image: image, ImageID: r.imageID(image), CreatedAt: time.Now(),
 	}
-	n.containers[name], r.byID[c.ID] = c, c
+	n.containers, r.byID[c.ID] = append(n.containers, c), c
 	r.tell(runtime.ContainerCreated, c)
 	return c.ID
 }
 
-func imageID(name string) string {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(name))
-	return fmt.Sprintf("sha256:%064x", h.Sum64())
+// same tells whether two containers of a node would have one name.
+func same(a, b *runtime.Meta) bool {
+	return a.UID == b.UID && a.Container == b.Container && a.Attempt == b.Attempt
+}
+
+// imageID makes up an image's ID. mu must be held.
+func (r *Runtime) imageID(name string) string {
+	if r.images[name] == "" {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(name))
+		r.images[name] = fmt.Sprintf("sha256:%064x", h.Sum64())
+	}
+	return r.images[name]
 }
 
 // Start implements runtime.Runtime.
@@ -132,7 +144,7 @@ func (r *Runtime) Start(_ context.Context, id string) (runtime.Container, error)
 		return runtime.Container{}, err
 	}
 	if c.State != runtime.Running {
-		c.State, c.StartedAt, c.PID = runtime.Running, time.Now(), 1
+		c.State, c.StartedAt = runtime.Running, time.Now()
 		r.tell(runtime.ContainerStarted, c)
 	}
 	return *c, nil
@@ -170,7 +182,7 @@ func (r *Runtime) Exit(id string, code int32) {
 
 func (r *Runtime) end(c *runtime.Container, code int32) {
 	if c.State == runtime.Running {
-		c.State, c.ExitCode, c.FinishedAt, c.PID = runtime.Exited, code, time.Now(), 0
+		c.State, c.ExitCode, c.FinishedAt = runtime.Exited, code, time.Now()
 		r.tell(runtime.ContainerEnded, c)
 	}
 }
@@ -188,7 +200,8 @@ func (r *Runtime) Remove(_ context.Context, id string) error {
 
 func (r *Runtime) remove(c *runtime.Container) {
 	delete(r.byID, c.ID)
-	delete(r.node(c.Owner).containers, c.ContainerName())
+	n := r.node(c.Owner)
+	n.containers = slices.DeleteFunc(n.containers, func(o *runtime.Container) bool { return o == c })
 	r.tell(runtime.ContainerRemoved, c)
 }
 
@@ -244,7 +257,9 @@ func (r *Runtime) Image(_ context.Context, ref string) (runtime.Image, error) {
 	if strings.HasPrefix(ref, Missing) {
 		return runtime.Image{}, fmt.Errorf("image %s: %w", ref, runtime.ErrNotFound)
 	}
-	return runtime.Image{ID: imageID(ref), Names: []string{ref}}, nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return runtime.Image{ID: r.imageID(ref), Names: []string{ref}}, nil
 }
 
 // Images implements runtime.Runtime.
