@@ -21,9 +21,9 @@ func downCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return down(cmd.Context(), *t, purge) },
 	}
 	t.flags(cmd)
-	cmd.PreRun = func(cmd *cobra.Command, _ []string) {
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		t.guess = !purge // what is removed for good must be named
-		t.choose(cmd)
+		return t.choose(cmd)
 	}
 	cmd.Flags().BoolVar(&purge, "purge", false, "remove the data too: everything that the cluster holds is gone")
 	return cmd

@@ -44,6 +44,12 @@ func statusCommand() *cobra.Command {
 	}
 	t.flags(cmd)
 	cmd.Flags().BoolVarP(&all, "all", "A", false, "list the clusters of this machine")
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		if all {
+			return nil
+		}
+		return t.choose(cmd)
+	}
 	return cmd
 }
 

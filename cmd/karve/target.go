@@ -1,10 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/tools/clientcmd"
@@ -37,7 +39,7 @@ func (t *target) flags(cmd *cobra.Command) {
 func (t *target) exactFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.name, "name", cluster.DefaultName, "the cluster's name ($"+nameVariable+" sets it, too)")
 	cmd.Flags().StringVar(&t.dataDir, "data-dir", "", "where it keeps its data (default "+cluster.DefaultRoot+"/NAME)")
-	cmd.PreRun = func(cmd *cobra.Command, _ []string) { t.choose(cmd) }
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return t.choose(cmd) }
 	// The only error is that of a flag that does not exist.
 	_ = cmd.RegisterFlagCompletionFunc("name", func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		return slices.Sorted(maps.Keys(cluster.Known())), cobra.ShellCompDirectiveNoFileComp
@@ -45,32 +47,37 @@ func (t *target) exactFlags(cmd *cobra.Command) {
 }
 
 // choose finds the cluster that is meant when it is not named.
-func (t *target) choose(cmd *cobra.Command) {
+func (t *target) choose(cmd *cobra.Command) (err error) {
 	if t.named = cmd.Flags().Changed("name"); t.named || t.dataDir != "" {
-		return
+		return nil
 	}
 	if name := os.Getenv(nameVariable); name != "" {
 		t.name, t.named = name, true
 	} else if t.guess {
-		t.name = guessed(cluster.Known(), currentContext())
+		t.name, err = guessed(cluster.Known(), currentContext())
 	}
+	return err
 }
 
 // guessed is the cluster that kubectl talks to, if it runs on this machine, else the only one that does.
-func guessed(known map[string]cluster.Dir, current string) string {
+func guessed(known map[string]cluster.Dir, current string) (string, error) {
 	var run []string
 	for name, dir := range known {
 		if _, ok := running(dir); ok {
 			run = append(run, name)
 		}
 	}
+	slices.Sort(run)
+	_, exists := known[cluster.DefaultName]
 	switch {
 	case slices.Contains(run, current):
-		return current
+		return current, nil
 	case len(run) == 1:
-		return run[0]
+		return run[0], nil
+	case len(run) > 1 && !exists:
+		return "", fmt.Errorf("several clusters run (%s): say which with --name or $%s", strings.Join(run, ", "), nameVariable)
 	}
-	return cluster.DefaultName
+	return cluster.DefaultName, nil
 }
 
 // currentContext names the context that kubectl uses; empty when there is none.

@@ -170,13 +170,13 @@ func (a *answer) one(ctx context.Context, f *why.Finding) {
 	}
 	fmt.Fprintf(a.out, "%s: %s\n", head, f.Cause)
 	for _, line := range f.Because {
-		fmt.Fprintf(a.out, "    %s\n", line)
+		fmt.Fprintf(a.out, "    %s\n", strings.ReplaceAll(strings.TrimSpace(line), "\n", "\n    "))
 	}
 	if f.Log != nil {
 		a.log(ctx, f.Log)
 	}
 	if f.Schedule != nil && (a.direct || f.Severity > why.Note) {
-		a.schedule(ctx, f.Schedule)
+		a.schedule(ctx, f.Schedule, f.Severity > why.Note)
 	}
 	for _, line := range f.Do {
 		fmt.Fprintf(a.out, "  → %s\n", line)
@@ -206,7 +206,7 @@ func (a *answer) log(ctx context.Context, l *why.Log) {
 // mostNodes is about how many nodes the scheduler's word is shown.
 const mostNodes = 10
 
-func (a *answer) schedule(ctx context.Context, pod *why.Subject) {
+func (a *answer) schedule(ctx context.Context, pod *why.Subject, waits bool) {
 	answer, err := a.scheduler.Explain(ctx, &schedulerv1.ExplainRequest{Namespace: pod.Namespace, Name: pod.Name})
 	if err != nil {
 		return // what is known without it has been said
@@ -217,7 +217,11 @@ func (a *answer) schedule(ctx context.Context, pod *why.Subject) {
 			return
 		}
 		if len(n.GetReasons()) == 0 {
-			fmt.Fprintf(a.out, "    %s: fits, score %d\n", n.GetNode(), n.GetScore())
+			fmt.Fprintf(a.out, "    %s: fits, score %d", n.GetNode(), n.GetScore())
+			if waits {
+				fmt.Fprint(a.out, ": it does by now, and the pod is tried again within ten seconds")
+			}
+			fmt.Fprintln(a.out)
 		}
 		for _, r := range n.GetReasons() {
 			fmt.Fprintf(a.out, "    %s: %s", n.GetNode(), r.GetMessage())

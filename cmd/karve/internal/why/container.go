@@ -173,7 +173,7 @@ func (o *one) died(t *corev1.ContainerStateTerminated) []string {
 		out = lines(t.Message)
 	}
 	if e := o.event("Unhealthy"); o.killedByProbe() && strings.HasPrefix(e.Message, "Liveness") {
-		out = append(out, e.Message)
+		out = append(out, strings.TrimSpace(e.Message))
 	}
 	return out
 }

@@ -2,9 +2,11 @@ package why
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"karve.dev/karve/internal/conditions"
 )
@@ -41,30 +43,44 @@ func unscheduled(c *podCase) []Finding {
 		}
 		return []Finding{f}
 	}
-	f := Finding{Severity: Stuck, Cause: "no node takes it: " + cond.Message, Schedule: &Subject{"pod", p.Namespace, p.Name}}
+	message, _, _ := strings.Cut(cond.Message, " preemption: ")
+	f := Finding{Severity: Stuck, Cause: "no node takes it: " + message, Schedule: &Subject{"pod", p.Namespace, p.Name}}
 	for _, r := range refusals {
-		if strings.Contains(cond.Message, r.part) {
-			f.Do = append(f.Do, r.do(c))
+		if strings.Contains(message, r.part) {
+			f.Do = append(f.Do, r.do(c, message))
 		}
 	}
 	return []Finding{f}
 }
 
+var taint = regexp.MustCompile(`untolerated taint \{?([^:},.]*)`)
+
 // refusals are what nodes say to pods, and what can be done about it.
 var refusals = []struct {
 	part string
-	do   func(c *podCase) string
+	do   func(c *podCase, message string) string
 }{
-	{"Insufficient", func(c *podCase) string { return c.edit("lower resources.requests of its containers") }},
-	{"untolerated taint", func(*podCase) string {
-		return `kubectl get nodes -o custom-columns=NAME:.metadata.name,TAINTS:.spec.taints   # tolerate them, or: kubectl taint node NAME KEY-`
+	{"Insufficient", func(c *podCase, _ string) string { return c.edit("lower resources.requests of its containers") }},
+	{"untolerated taint", func(c *podCase, message string) string {
+		return c.edit("take the taint away: kubectl taint node " + c.aNode() + " " + taint.FindStringSubmatch(message)[1] + "-, or add a toleration")
 	}},
-	{"node affinity/selector", func(*podCase) string {
-		return "kubectl get nodes --show-labels   # label a node as the pod's nodeSelector and affinity say: kubectl label node NAME KEY=VALUE"
+	{"node affinity/selector", func(c *podCase, _ string) string {
+		if s := c.pod.Spec.NodeSelector; len(s) > 0 {
+			return fmt.Sprintf("kubectl label node %s %s", c.aNode(), strings.ReplaceAll(labels.FormatLabels(s), ",", " "))
+		}
+		return "kubectl get nodes --show-labels   # none is as the pod's nodeAffinity asks"
 	}},
-	{"unschedulable", func(*podCase) string { return "kubectl uncordon NODE" }},
-	{"Too many pods", func(*podCase) string { return "delete pods, or add a node" }},
-	{"free ports", func(c *podCase) string {
+	{"unschedulable", func(c *podCase, _ string) string { return "kubectl uncordon " + c.aNode() }},
+	{"Too many pods", func(*podCase, string) string { return "delete pods, or add a node" }},
+	{"free ports", func(c *podCase, _ string) string {
 		return c.edit("another pod has the hostPort: leave hostPort out of the container's ports, or choose another")
 	}},
+}
+
+// aNode names the node, where there is but one.
+func (c *podCase) aNode() string {
+	if len(c.w.Nodes) == 1 {
+		return c.w.Nodes[0].Name
+	}
+	return "NODE"
 }

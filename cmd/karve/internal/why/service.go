@@ -147,7 +147,7 @@ func (w *World) wrongPorts(svc *corev1.Service, pods []*corev1.Pod) []Finding {
 	var out []Finding
 	running := ""
 	for _, p := range pods {
-		if p.Status.Phase == corev1.PodRunning && p.Status.PodIP != "" {
+		if conditions.PodReady(p) || !slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.State.Running == nil }) {
 			running = p.Status.PodIP
 		}
 	}

@@ -37,6 +37,9 @@ func unmounted(c *podCase) []Finding {
 		return []Finding{f}
 	}
 	f := Finding{Severity: Broken, Cause: "its volumes cannot be mounted: " + message, Because: because}
+	if strings.Contains(message, "hostPath type check failed") {
+		f.Do = []string{c.edit("make that path on node " + c.pod.Spec.NodeName + ", and the pod starts by itself; or let the node make it, with hostPath.type DirectoryOrCreate")}
+	}
 	for _, claim := range claimsOf(c.pod) {
 		f.Do = append(f.Do, "karve why"+flag(c.pod.Namespace)+" pvc/"+claim)
 	}

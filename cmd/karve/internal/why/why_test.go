@@ -120,6 +120,7 @@ func TestPods(t *testing.T) {
 		"no claim":        {pod: pod(unscheduledPod, claims("data")), worst: Stuck, says: []string{`there is no PersistentVolumeClaim "data"`}},
 		"no class":        {pod: pod(unscheduledPod, claims("data")), world: classless, worst: Stuck, says: []string{`its claim data: there is no StorageClass "fast"`, "standard is the default"}},
 		"no node":         {pod: pod(unscheduledPod, refusedBy("0/1 nodes are available: 1 Insufficient cpu.")), worst: Stuck, says: []string{"1 Insufficient cpu", "lower resources.requests"}},
+		"a taint":         {pod: pod(unscheduledPod, refusedBy("0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.")), worst: Stuck, says: []string{"untolerated taint {gpu: yes}.", "kubectl taint node n1 gpu-"}},
 		"other scheduler": {pod: pod(unscheduledPod, func(p *corev1.Pod) { p.Spec.SchedulerName = "mine" }), worst: Stuck, says: []string{`a scheduler called "mine"`}},
 		"gates": {pod: pod(func(p *corev1.Pod) {
 			p.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "example.org/lb"}}

@@ -2,6 +2,7 @@ package why
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -129,7 +130,7 @@ func (w *World) job(j *batchv1.Job) []Finding {
 		case batchv1.JobSuspended:
 			return []Finding{{Severity: Note, Cause: "it is suspended", Do: []string{kubectl(j.Namespace, `patch job %s -p '{"spec":{"suspend":false}}'`, j.Name)}}}
 		case batchv1.JobFailed:
-			f := Finding{Severity: Broken, Cause: fmt.Sprintf("it has failed: %s (%s)", c.Message, c.Reason), Do: []string{"a Job that has failed stays so: delete it and make it anew"}}
+			f := Finding{Severity: Broken, Cause: fmt.Sprintf("it has failed: %s (%s)", c.Message, c.Reason), Do: []string{"a Job that has failed stays so; to try again: " + again(j)}}
 			if found := w.group(pods); len(found) > 0 {
 				f.Because = append([]string{found[0].Cause}, found[0].Because...)
 				f.Log, f.Do = found[0].Log, append(found[0].Do, f.Do...)
@@ -142,6 +143,14 @@ func (w *World) job(j *batchv1.Job) []Finding {
 		out = []Finding{{Cause: fmt.Sprintf("nothing is wrong: %d of its pods run, %d have succeeded", j.Status.Active, j.Status.Succeeded)}}
 	}
 	return out
+}
+
+// again is the command that makes a job anew.
+func again(j *batchv1.Job) string {
+	if c := metav1.GetControllerOf(j); c != nil && c.Kind == "CronJob" {
+		return kubectl(j.Namespace, "create job %s-again --from=cronjob/%s", c.Name, c.Name)
+	}
+	return kubectl(j.Namespace, "replace --force -f FILE")
 }
 
 func aboutCronJob(w *World, s Subject) ([]Finding, bool) {
@@ -189,6 +198,8 @@ func (w *World) refused(namespace string, owner types.UID, others ...string) []F
 	return []Finding{uncreated(namespace, e.Message)}
 }
 
+var missingAccount = regexp.MustCompile(`serviceaccount "([^"]+)" not found`)
+
 // uncreated is about pods that the API refuses to store.
 func uncreated(namespace, message string) Finding {
 	_, cut, ok := strings.Cut(message, "is forbidden: ")
@@ -201,8 +212,8 @@ func uncreated(namespace, message string) Finding {
 		f.Do = []string{kubectl(namespace, "describe quota"), "free some of it, or raise the quota's spec.hard"}
 	case strings.Contains(message, "violates PodSecurity"):
 		f.Do = []string{"change the pods' securityContext as it says, or allow more in the namespace:", fmt.Sprintf("kubectl label --overwrite namespace %s pod-security.kubernetes.io/enforce=baseline", namespace)}
-	case strings.Contains(message, "serviceaccount") && strings.Contains(message, "not found"):
-		f.Do = []string{kubectl(namespace, "create serviceaccount NAME")}
+	case missingAccount.MatchString(message):
+		f.Do = []string{kubectl(namespace, "create serviceaccount %s", missingAccount.FindStringSubmatch(message)[1])}
 	case strings.Contains(message, "per Container is") || strings.Contains(message, "per Pod is"):
 		f.Do = []string{kubectl(namespace, "describe limitrange")}
 	}
