@@ -34,7 +34,10 @@ func (o objects) Volume(string) *corev1.PersistentVolume             { return ni
 func testPod(source corev1.VolumeSource) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "pod", UID: "uid"},
-		Spec:       corev1.PodSpec{Volumes: []corev1.Volume{{Name: "v", VolumeSource: source}}},
+		Spec: corev1.PodSpec{
+			Volumes:    []corev1.Volume{{Name: "v", VolumeSource: source}},
+			Containers: []corev1.Container{{VolumeMounts: []corev1.VolumeMount{{Name: "v"}}}},
+		},
 	}
 }
 
@@ -88,6 +91,19 @@ func TestContentIsSwappedAsAWhole(t *testing.T) {
 
 	require.NoError(t, m.Teardown("uid"))
 	require.NoDirExists(t, filepath.Dir(filepath.Dir(dir)))
+	require.NoError(t, m.Teardown("uid"))
+}
+
+func TestWhatNobodyUsesIsNotMade(t *testing.T) {
+	m := New(t.TempDir(), objects{"cm": {"a": "1"}}, nil, nil)
+	pod := testPod(fromConfigMap("cm"))
+	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "unused", VolumeSource: fromConfigMap("missing")})
+	out, err := m.Prepare(context.Background(), pod, &podfield.Facts{}, nil)
+	require.NoError(t, err)
+	require.Len(t, out.Paths, 1)
+	require.True(t, out.Complete(pod))
+	pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{VolumeMounts: []corev1.VolumeMount{{Name: "unused"}}}}}
+	require.False(t, out.Complete(pod), "somebody uses it now")
 	require.NoError(t, m.Teardown("uid"))
 }
 
@@ -163,7 +179,7 @@ func TestWhoOwnsATokensFile(t *testing.T) {
 	uid, other, gid := int64(1000), int64(1001), int64(2000)
 	runs := func(pod *int64, containers ...*int64) *corev1.Pod {
 		p := testPod(corev1.VolumeSource{})
-		p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: pod}
+		p.Spec.SecurityContext, p.Spec.Containers = &corev1.PodSecurityContext{RunAsUser: pod}, nil
 		for _, user := range containers {
 			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{SecurityContext: &corev1.SecurityContext{RunAsUser: user}})
 		}

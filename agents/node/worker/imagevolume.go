@@ -4,14 +4,17 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"karve.dev/karve/agents/node/volume"
 )
 
 // imageVolumes makes the images of a pod's image volumes available, once, and returns their layers by volume. A newer
 // image of the same name is for newer pods. preparing must be held.
 func (w *worker) imageVolumes(ctx context.Context, pod *corev1.Pod) (map[string][]string, error) {
+	used := volume.Used(pod)
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
-		if _, done := w.layers[v.Name]; done || v.Image == nil {
+		if _, done := w.layers[v.Name]; done || v.Image == nil || !used[v.Name] {
 			continue
 		}
 		asked := &corev1.Container{Name: v.Name, Image: v.Image.Reference, ImagePullPolicy: v.Image.PullPolicy}

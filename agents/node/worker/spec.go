@@ -92,7 +92,7 @@ func (w *worker) prepareVolumes(ctx context.Context, again bool) error {
 	w.preparing.Lock()
 	defer w.preparing.Unlock()
 	w.mu.Lock()
-	pod, done := w.pod, w.prepared != nil
+	pod, done := w.pod, w.prepared != nil && w.prepared.Complete(w.pod)
 	w.mu.Unlock()
 	if done && !again {
 		return nil
