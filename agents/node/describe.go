@@ -35,6 +35,11 @@ func (a *Agent) describe() *corev1.Node {
 		left.Sub(reserved)
 		allocatable[name] = left
 	}
+	for _, set := range machine.HugePages(capacity) { // nobody else can use that memory
+		left := allocatable[corev1.ResourceMemory]
+		left.Sub(set)
+		allocatable[corev1.ResourceMemory] = left
+	}
 	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: a.cfg.NodeName, Labels: labels, Annotations: map[string]string{volume.FoldersAnnotation: volumesDir(a.cfg.DataDir)}},
 		Status: corev1.NodeStatus{

@@ -254,10 +254,11 @@ func (a *Agent) workerConfig(allocatable corev1.ResourceList) worker.Config {
 		Objects: a.objects, Reporter: a.static, Events: a.cfg.Events, Log: a.log,
 		DNS:         worker.DNS{Servers: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain},
 		Allocatable: allocatable, Node: a.node.Current, UnsafeSysctls: a.cfg.UnsafeSysctls, MaxProcesses: a.cfg.MaxProcesses, MinOOMScoreAdj: machine.MinOOMScoreAdj(), SeccompRoot: filepath.Join(a.cfg.DataDir, "seccomp"),
+		AppArmor:     machine.AppArmor(),
 		RegistryAuth: cmp.Or(a.cfg.RegistryAuth, filepath.Join(a.cfg.DataDir, "config.json")),
 	}
 	if _, pretends := a.cfg.Runtime.(runtime.Simulation); pretends {
-		cfg.Volumes = volume.NewPretending()
+		cfg.Volumes, cfg.AppArmor = volume.NewPretending(), true
 	}
 	if a.cfg.ServiceCIDR.IsValid() {
 		cfg.APIService = a.cfg.ServiceCIDR.Masked().Addr().Next().String()

@@ -18,6 +18,8 @@ type Facts struct {
 	Others []*corev1.Pod
 	// UnsafeSysctls are kernel parameters that pods may set besides the safe ones, with a "*" at the end for all that begin so.
 	UnsafeSysctls []string
+	// AppArmor is whether the kernel has it.
+	AppArmor bool
 }
 
 // Refusal says why a pod is not taken.
@@ -26,7 +28,7 @@ type Refusal struct {
 	Reason, Message string
 }
 
-var rules = []func(*corev1.Pod, *Facts) *Refusal{system, parameters, users, resources, ports, labels}
+var rules = []func(*corev1.Pod, *Facts) *Refusal{system, parameters, users, profiles, resources, ports, labels}
 
 // Check returns why a node must not run a pod; nil when it may.
 func Check(pod *corev1.Pod, facts *Facts) *Refusal {

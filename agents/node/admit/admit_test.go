@@ -72,11 +72,14 @@ func TestWhatANodeTakes(t *testing.T) {
 		"a label that is there": {with(func(s *corev1.PodSpec) { s.NodeSelector = map[string]string{"disk": "fast"} }), ""},
 		"one that is not":       {with(func(s *corev1.PodSpec) { s.NodeSelector = map[string]string{"disk": "slow"} }), "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"},
 		"another system":        {with(func(s *corev1.PodSpec) { s.OS = &corev1.PodOS{Name: corev1.Windows} }), "PodOSNotSupported: Failed to admit pod as the OS field doesn't match node OS"},
-		"users of its own":      {with(func(s *corev1.PodSpec) { s.HostUsers = &no }), "UserNamespacesNotSupported: can't set `spec.hostUsers: false`, runtime does not support user namespaces"},
-		"a safe parameter":      {setting("net/ipv4/tcp_syncookies"), ""},
-		"an unsafe one":         {setting("kernel.sem"), `SysctlForbidden: forbidden sysctl: "kernel.sem" not allowlisted`},
-		"one that is allowed":   {setting("kernel.msgmax"), ""},
-		"the machine's":         {onHost, `SysctlForbidden: forbidden sysctl: "net.ipv4.tcp_syncookies" not allowed with host net enabled`},
+		"a profile": {with(func(s *corev1.PodSpec) {
+			s.SecurityContext.AppArmorProfile = &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeRuntimeDefault}
+		}), "AppArmor: Cannot enforce AppArmor: AppArmor is not enabled on the host"},
+		"users of its own":    {with(func(s *corev1.PodSpec) { s.HostUsers = &no }), "UserNamespacesNotSupported: can't set `spec.hostUsers: false`, runtime does not support user namespaces"},
+		"a safe parameter":    {setting("net/ipv4/tcp_syncookies"), ""},
+		"an unsafe one":       {setting("kernel.sem"), `SysctlForbidden: forbidden sysctl: "kernel.sem" not allowlisted`},
+		"one that is allowed": {setting("kernel.msgmax"), ""},
+		"the machine's":       {onHost, `SysctlForbidden: forbidden sysctl: "net.ipv4.tcp_syncookies" not allowed with host net enabled`},
 	} {
 		got := ""
 		if r := Check(c.pod, facts); r != nil {

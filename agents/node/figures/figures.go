@@ -83,7 +83,11 @@ type Collector struct {
 	cfg    Config
 	groups func() (cgroup.Groups, error)
 	walks  walks
+	disks  machine.Disks
 }
+
+// patience is how long a server may take to say how full a volume is.
+const patience = 2 * time.Second
 
 // New returns a collector.
 func New(cfg Config) *Collector {
@@ -224,7 +228,7 @@ func (c *Collector) volume(ctx context.Context, p *podserver.Pod, v *corev1.Volu
 		return out, false
 	}
 	var err error
-	if out.Disk, err = machine.DiskOf(dir); err != nil {
+	if out.Disk, err = c.disks.Of(dir, patience); err != nil {
 		return out, false
 	}
 	if out.Claim != "" {

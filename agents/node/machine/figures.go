@@ -178,9 +178,6 @@ func disk(dir string) (Disk, error) {
 	}, nil
 }
 
-// DiskOf measures the file system that a folder is on.
-func DiskOf(dir string) (Disk, error) { return disk(dir) }
-
 // Network reads the interfaces of a process's network namespace, but for loopback.
 func Network(pid int) ([]Interface, error) {
 	file, err := os.Open("/proc/" + strconv.Itoa(pid) + "/net/dev")

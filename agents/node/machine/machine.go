@@ -48,6 +48,7 @@ func Capacity(disk string) corev1.ResourceList {
 	if st, err := diskUse(disk); err == nil {
 		list[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(int64(st.Blocks)*st.Bsize, resource.BinarySI)
 	}
+	addHugePages(list, hugePages)
 	return list
 }
 

@@ -110,12 +110,13 @@ func (m *Manager) persistentHostPath(_ context.Context, r *request, v *corev1.Pe
 
 func (m *Manager) persistentNFS(ctx context.Context, r *request, v *corev1.PersistentVolume) (string, error) {
 	r.readOnly = r.readOnly || v.Spec.NFS.ReadOnly
+	r.server = v.Spec.NFS.Server
 	return r.dir, mountNFS(ctx, v.Spec.NFS, r.dir, v.Spec.MountOptions)
 }
 
 // nfs is a pod's own NFS volume.
 func (m *Manager) nfs(ctx context.Context, r *request) (string, error) {
-	r.readOnly = r.spec.NFS.ReadOnly
+	r.readOnly, r.server = r.spec.NFS.ReadOnly, r.spec.NFS.Server
 	return r.dir, mountNFS(ctx, r.spec.NFS, r.dir, nil)
 }
 

@@ -46,7 +46,7 @@ func (f *Folders) Make(v *corev1.PersistentVolume) (string, error) {
 }
 
 // Release unmounts whatever containers have left mounted in the folders.
-func (f *Folders) Release() error { return unmountBelow(f.root) }
+func (f *Folders) Release() error { return Unmount(f.root) }
 
 // Remove removes a volume's folder and what is in it, but nothing that is mounted in there. When ctx ends before it is
 // done, the rest is left to another call.
@@ -58,7 +58,7 @@ func (f *Folders) Remove(ctx context.Context, v *corev1.PersistentVolume) error 
 	if err != nil {
 		return err
 	}
-	if err := unmountBelow(filepath.Join(f.root, name)); err != nil {
+	if err := Unmount(filepath.Join(f.root, name)); err != nil {
 		return err
 	}
 	root, err := os.OpenRoot(f.root)

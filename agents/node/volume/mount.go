@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +22,10 @@ func InMemory(dir string, size int64) error {
 }
 
 // Unmount takes away whatever is mounted on a folder and below it.
-func Unmount(dir string) error { return unmountBelow(dir) }
+func Unmount(dir string) error {
+	_, err := unmountBelow(dir)
+	return err
+}
 
 // mountTmpfs puts a folder into memory, unless it is there already; what lies there is never swapped to disk, where the
 // kernel can promise that (6.4 and later).
@@ -91,24 +95,44 @@ func mountPoints(dir string) ([]string, error) {
 	return points, nil
 }
 
-// unmountBelow unmounts everything below a folder, the newest first, so that removing the folder cannot reach into it.
-func unmountBelow(dir string) error {
+// unmountBelow unmounts everything below a folder, the newest first, so that removing the folder cannot reach into it. It
+// returns what the kernel has not finished with, since a server does not answer.
+func unmountBelow(dir string) (unfinished []string, err error) {
 	points, err := mountPoints(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	slices.Reverse(points)
 	var errs []error
 	for _, p := range points {
-		if err := unix.Unmount(p, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+		finished, err := unmount(p)
+		if err != nil && !errors.Is(err, unix.EINVAL) {
 			errs = append(errs, fmt.Errorf("unmount %s: %w", p, err))
+		}
+		if !finished {
+			unfinished = append(unfinished, p)
 		}
 	}
 	left, err := mountPoints(dir)
 	if err == nil && len(left) > 0 {
 		err = fmt.Errorf("still mounted: %s", strings.Join(left, ", "))
 	}
-	return errors.Join(append(errs, err)...)
+	return unfinished, errors.Join(append(errs, err)...)
+}
+
+// unmount takes a mount out of its folder, which happens at once, and waits for the kernel to write what is still to be
+// written. Where there is no server any more to take that, the kernel goes on alone.
+func unmount(point string) (finished bool, err error) {
+	done := make(chan error, 1)
+	go func() { done <- unix.Unmount(point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) }()
+	timer := time.NewTimer(serverPatience)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return true, err
+	case <-timer.C:
+		return false, nil
+	}
 }
 
 // unescape reads mountinfo's octal escapes.

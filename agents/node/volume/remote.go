@@ -7,20 +7,10 @@ import (
 	"os/exec"
 	"strings"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // mountTimeout bounds a mount that a server or a disk has a part in.
 const mountTimeout = 2 * time.Minute
-
-// mountNFS mounts a server's folder, unless it is mounted already.
-func mountNFS(ctx context.Context, src *corev1.NFSVolumeSource, dir string, options []string) error {
-	if src.ReadOnly {
-		options = append([]string{"ro"}, options...)
-	}
-	return mountOnce(ctx, src.Server+":"+src.Path, dir, "nfs", options)
-}
 
 // mountDevice mounts a device's file system. A device without one gets one.
 func mountDevice(ctx context.Context, device, dir, fsType string, options []string) error {
@@ -55,18 +45,33 @@ func isBlank(device string) (bool, error) {
 }
 
 func mountOnce(ctx context.Context, source, dir, fsType string, options []string) error {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return fmt.Errorf("make a mount point: %w", err)
-	}
-	points, err := mountPoints(dir)
+	points, err := makeMountPoint(dir)
 	if err != nil || len(points) > 0 {
 		return err
 	}
-	args := []string{"-t", fsType}
+	// The program, not the system call: it knows the helpers of each kind of file system.
+	return mount(ctx, source, dir, fsType, options)
+}
+
+// makeMountPoint makes an empty folder to mount on, or returns what is mounted on it. A folder where something is mounted
+// is not looked at: its server might not answer.
+func makeMountPoint(dir string) ([]string, error) {
+	points, err := mountPoints(dir)
+	if err != nil || len(points) > 0 {
+		return points, err
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("make a mount point: %w", err)
+	}
+	return nil, nil
+}
+
+// mount runs the program of that name. It is a process of its own, which can be ended when a server does not answer.
+func mount(ctx context.Context, source, dir, fsType string, options []string, flags ...string) error {
+	args := append(flags, "-t", fsType)
 	if len(options) > 0 {
 		args = append(args, "-o", strings.Join(options, ","))
 	}
-	// The program, not the system call: it knows the helpers of each kind of file system.
 	return run(ctx, "mount", append(args, "--", source, dir)...)
 }
 

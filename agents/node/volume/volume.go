@@ -14,6 +14,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"karve.dev/karve/agents/node/machine"
 	"karve.dev/karve/agents/node/podfield"
 )
 
@@ -44,6 +45,7 @@ type Manager struct {
 	control Control
 	tokens  *tokenCache
 	folders *Folders
+	disks   machine.Disks
 
 	certificates certificates
 }
@@ -64,6 +66,8 @@ type Prepared struct {
 	Paths map[string]string
 	// ReadOnly are the volumes that no container may write to, Devices those that are block devices.
 	ReadOnly, Devices map[string]bool
+	// Servers are the machines that volumes lie on which do not lie on this one.
+	Servers map[string]string
 	// Refresh is when a token or certificate needs renewal; zero for never.
 	Refresh time.Time
 }
@@ -79,6 +83,7 @@ type request struct {
 	layers []string
 	// readOnly and block are what the volume turns out to be.
 	readOnly, block bool
+	server          string
 }
 
 // refreshBy asks for the volume to be made anew at a time, if not earlier.
@@ -104,17 +109,13 @@ var kinds = []struct {
 	{func(v *corev1.VolumeSource) bool { return v.Image != nil }, (*Manager).image},
 }
 
-// Prepare makes the volumes that a pod's containers use, or refreshes them. Layers are the folders of its image volumes' images. The error
+// Prepare makes all volumes of a pod, or refreshes them. Layers are the folders of its image volumes' images. The error
 // joins those of all volumes that could not be made.
 func (m *Manager) Prepare(ctx context.Context, pod *corev1.Pod, facts *podfield.Facts, layers map[string][]string) (*Prepared, error) {
-	out := &Prepared{Paths: map[string]string{}, ReadOnly: map[string]bool{}, Devices: map[string]bool{}}
-	used := Used(pod)
+	out := &Prepared{Paths: map[string]string{}, ReadOnly: map[string]bool{}, Devices: map[string]bool{}, Servers: map[string]string{}}
 	var errs []error
 	for i := range pod.Spec.Volumes {
 		spec := &pod.Spec.Volumes[i]
-		if !used[spec.Name] {
-			continue
-		}
 		if m.root == "" {
 			out.Paths[spec.Name] = "/"
 			continue
@@ -128,6 +129,9 @@ func (m *Manager) Prepare(ctx context.Context, pod *corev1.Pod, facts *podfield.
 			continue
 		}
 		out.Paths[spec.Name], out.ReadOnly[spec.Name], out.Devices[spec.Name] = path, r.readOnly, r.block
+		if r.server != "" {
+			out.Servers[spec.Name] = r.server
+		}
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
@@ -146,6 +150,19 @@ func (m *Manager) prepare(ctx context.Context, r *request) (string, error) {
 
 func (m *Manager) podDir(uid string) string { return filepath.Join(m.root, filepath.Base(uid)) }
 
+// Unmount takes away what is mounted for a pod. It returns the names of volumes that the kernel could not finish with,
+// since their server does not answer: nobody sees them any more, but what has not been written yet waits for the server.
+func (m *Manager) Unmount(uid string) (unfinished []string, err error) {
+	if m.root == "" {
+		return nil, nil
+	}
+	points, err := unmountBelow(m.podDir(uid))
+	for _, p := range points {
+		unfinished = append(unfinished, filepath.Base(p))
+	}
+	return unfinished, err
+}
+
 // Teardown removes everything of a pod.
 func (m *Manager) Teardown(uid string) error {
 	m.tokens.forget(uid)
@@ -153,11 +170,10 @@ func (m *Manager) Teardown(uid string) error {
 	if m.root == "" {
 		return nil
 	}
-	dir := m.podDir(uid)
-	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Lstat(m.podDir(uid)); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if err := unmountBelow(dir); err != nil {
+	if _, err := m.Unmount(uid); err != nil {
 		return err
 	}
 	root, err := os.OpenRoot(m.root)

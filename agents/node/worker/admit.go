@@ -16,7 +16,7 @@ func (p *Pool) admit(w *worker) {
 	why := p.refusal
 	if why == nil {
 		why = admit.Check(w.pod, &admit.Facts{
-			Node: p.cfg.Node(), Allocatable: p.cfg.Allocatable, Others: p.present(), UnsafeSysctls: p.cfg.UnsafeSysctls,
+			Node: p.cfg.Node(), Allocatable: p.cfg.Allocatable, Others: p.present(), UnsafeSysctls: p.cfg.UnsafeSysctls, AppArmor: p.cfg.AppArmor,
 		})
 	}
 	if why == nil {

@@ -90,6 +90,8 @@ type Config struct {
 	// Node returns the node's object, nil while it is not known. UnsafeSysctls are what pods may set besides what is safe.
 	Node          func() *corev1.Node
 	UnsafeSysctls []string
+	// AppArmor is whether the kernel has it.
+	AppArmor bool
 	// Started is told how long each pod took from SetPod to the report that it runs.
 	Started func(time.Duration)
 	// Parallel bounds the creations and starts that the engine works on at once.

@@ -6,18 +6,16 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"karve.dev/karve/agents/node/cgroup"
 	"karve.dev/karve/agents/node/podstate"
 	"karve.dev/karve/agents/node/runtime"
 )
 
 // tooSmall refuses a bound that the container exceeds already: the kernel would end it.
 func tooSmall(running *runtime.Container, limit int64) error {
-	groups, err := cgroup.Here()
-	if err != nil || limit == 0 || running.PID == 0 {
-		return err
+	if limit == 0 || running.PID == 0 {
+		return nil
 	}
-	group, err := groups.OfProcess(running.PID)
+	group, err := groupOf(running.PID)
 	if err != nil {
 		return fmt.Errorf("find out what container %s uses: %w", running.Container, err)
 	}

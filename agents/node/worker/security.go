@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"karve.dev/karve/agents/node/machine"
 	"karve.dev/karve/agents/node/runtime"
 )
 
@@ -40,8 +41,8 @@ func (s *starting) secure(ctx context.Context, spec *runtime.ContainerSpec, img 
 	if own.Capabilities != nil {
 		spec.CapAdd, spec.CapDrop = capabilities(own.Capabilities.Add), capabilities(own.Capabilities.Drop)
 	}
-	if profile := first(own.AppArmorProfile, pod.AppArmorProfile); profile != nil {
-		spec.AppArmor = appArmor(profile)
+	if spec.AppArmor, err = appArmor(first(own.AppArmorProfile, pod.AppArmorProfile)); err != nil {
+		return err
 	}
 	spec.Seccomp, err = s.seccomp(first(own.SeccompProfile, pod.SeccompProfile))
 	return err
@@ -100,14 +101,18 @@ func capabilities(list []corev1.Capability) []string {
 	return out
 }
 
-func appArmor(p *corev1.AppArmorProfile) string {
+func appArmor(p *corev1.AppArmorProfile) (string, error) {
 	switch {
+	case p == nil:
 	case p.Type == corev1.AppArmorProfileTypeUnconfined:
-		return "unconfined"
+		return "unconfined", nil
 	case p.Type == corev1.AppArmorProfileTypeLocalhost && p.LocalhostProfile != nil:
-		return *p.LocalhostProfile
+		if !machine.HasProfile(*p.LocalhostProfile) {
+			return "", fmt.Errorf("apparmor profile not found %s", *p.LocalhostProfile)
+		}
+		return *p.LocalhostProfile, nil
 	}
-	return ""
+	return "", nil
 }
 
 // seccomp returns what the engine takes. Where the pod says nothing, the engine's own profile applies.

@@ -108,6 +108,9 @@ func (s *starting) run(ctx context.Context) error {
 // mount makes the pod's volumes.
 func (s *starting) mount(ctx context.Context) error {
 	err := s.prepareVolumes(ctx, false)
+	if err == nil {
+		err = s.serversAnswer()
+	}
 	var failure *image.Failure
 	switch {
 	case err == nil || ctx.Err() != nil:
@@ -118,6 +121,15 @@ func (s *starting) mount(ctx context.Context) error {
 	err = s.pool.explain(err)
 	s.sayFailedMount(err)
 	return &startFailure{volumesMissing, err, retryDelay}
+}
+
+// serversAnswer makes sure of the servers of the volumes that the container mounts.
+func (s *starting) serversAnswer() error {
+	var errs []error
+	for _, m := range s.c.VolumeMounts {
+		errs = append(errs, s.pool.cfg.Volumes.Answers(s.volumes(), m.Name))
+	}
+	return errors.Join(errs...)
 }
 
 // sayFailedMount tells why volumes could not be made. The pod's containers find out one after the other: it is said once.
@@ -195,6 +207,7 @@ func (s *starting) launchContainer(ctx context.Context, id string, meta *runtime
 	if running.State == runtime.Exited {
 		running.Message = s.terminationMessage(ctx, &running)
 	}
+	s.bound(&running)
 	user := processUser(running.PID)
 	s.mu.Lock()
 	if user != nil {

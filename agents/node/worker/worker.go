@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/netip"
 	"sync"
@@ -235,7 +236,11 @@ func (w *worker) finish() bool {
 		return false
 	}
 	w.takePortsBack()
-	if err := w.pool.cfg.Volumes.Teardown(string(w.uid)); err != nil {
+	unfinished, err := w.pool.cfg.Volumes.Unmount(string(w.uid))
+	for _, name := range unfinished {
+		w.event("", corev1.EventTypeWarning, "FailedUnMount", "UnmountVolume.TearDown for volume %q goes on without the pod: its server does not answer, and has not got all that was written", name)
+	}
+	if err := errors.Join(err, w.pool.cfg.Volumes.Teardown(string(w.uid))); err != nil {
 		w.log().Warn("remove the pod's files", zap.Error(err))
 		w.reopen()
 		return false
