@@ -23,8 +23,8 @@ import (
 )
 
 // newTLS returns what the agent serves with, and what a caller of a name calls with.
-func newTLS(t testing.TB) (server *tls.Config, as func(user string) *tls.Config) {
-	ca, err := identity.LoadOrCreate(t.TempDir(), identity.Options{Name: "test"})
+func newTLS(t testing.TB, dir string) (server *tls.Config, as func(user string) *tls.Config) {
+	ca, err := identity.LoadOrCreate(dir, identity.Options{Name: "test"})
 	require.NoError(t, err)
 	server = ca.ServerTLS(identity.Spec{CommonName: identity.NodePrefix + nodeName, DNSNames: []string{"localhost"}, Both: true})
 	return server, func(user string) *tls.Config { return ca.ClientTLS(identity.User{Name: user}) }

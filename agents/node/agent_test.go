@@ -19,7 +19,7 @@ import (
 )
 
 // ask connects to a pod's server, which may need a moment to come up, and returns what it says.
-func ask(t *testing.T, ip string) (said string) {
+func ask(t testing.TB, ip string) (said string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		conn, err := net.DialTimeout("tcp", net.JoinHostPort(ip, "8080"), 5*time.Second)

@@ -87,7 +87,10 @@ type world struct {
 	stop    func()
 	agent   *node.Agent
 	tls     *tls.Config
+	pki     string
 	as      func(user string) *tls.Config
+	// kill and restart are of an agent that is a process of its own.
+	kill, restart func()
 	// change, if set, alters the configuration of agents that start from then on.
 	change func(*node.Config)
 }
@@ -117,7 +120,8 @@ func newWorldOn(t testing.TB, third int, engine string) *world {
 		plane: newPlane(t, "10.232."+strconv.Itoa(third)+".0/24"), t: t, rt: rt, cli: cli,
 		cluster: "nodetest" + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(third), dataDir: t.TempDir(), stop: func() {},
 	}
-	w.tls, w.as = newTLS(t)
+	w.pki = t.TempDir()
+	w.tls, w.as = newTLS(t, w.pki)
 	t.Cleanup(func() {
 		w.stop()
 		require.NoError(t, node.Cleanup(context.Background(), rt, w.cluster, nodeName, w.dataDir))

@@ -85,11 +85,21 @@ func (e *engine) named(file, text string) (pids []int) {
 }
 
 func (e *engine) kill(sig os.Signal) {
+	if sig == os.Kill {
+		e.killContainerd() // at the same moment, not by the engine's end
+	}
 	_ = e.cmd.Process.Signal(sig)
 	_ = e.cmd.Wait()
 	// A killed engine leaves these behind, and may take the zombie of its helper for a living one.
 	_ = os.Remove(filepath.Join(e.dir, "pid"))
 	_ = os.Remove(filepath.Join(e.dir, "exec", "containerd", "containerd.pid"))
+}
+
+// killContainerd kills the engine's own containerd. An engine that lives starts it again.
+func (e *engine) killContainerd() {
+	for _, pid := range e.named("cmdline", "containerd\x00--config\x00"+e.dir+"/") {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 }
 
 func TestEngineRestarts(t *testing.T) {

@@ -43,13 +43,7 @@ func TestAgentDiesAtAnyMoment(t *testing.T) {
 		why = w.unsettled(wanted)
 		return why == ""
 	}, time.Minute, 100*time.Millisecond, "%s", &lazy{&why})
-	addresses := map[string]string{}
-	for name := range wanted {
-		p := w.wait(name, "running", running)
-		require.Empty(t, addresses[p.Status.PodIP], "no address is used twice")
-		addresses[p.Status.PodIP] = name
-		require.Equal(t, name, lastLine(ask(t, p.Status.PodIP)))
-	}
+	w.answersAtItsOwnAddress(wanted)
 }
 
 func lastLine(answer string) string {

@@ -1,48 +1,63 @@
 package node_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 	corev1 "k8s.io/api/core/v1"
+
+	"karve.dev/karve/agents/node/runtime"
 )
 
-// TestAgentAndEngineAreKilled kills the engine and cuts the agent off at random points while 200 pods come and go, each with
-// a volume in memory. In the end exactly what the API says must run, and nothing else may be left: no container, no
-// interface, no mount, no file, no process.
+// chance returns chances that are the same again when $KARVE_SEED says what this run has logged.
+func chance(t *testing.T) *rand.Rand {
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("KARVE_SEED"); text != "" {
+		var err error
+		seed, err = strconv.ParseUint(text, 10, 64)
+		require.NoError(t, err)
+	}
+	t.Logf("KARVE_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// TestAgentAndEngineAreKilled kills the agent's process, the engine with its containerd, and both at once, at random
+// points while 200 pods come and go, each with a volume in memory. In the end exactly what the API says must run, and
+// nothing else may be left: no container, no interface, no mount, no file, no process.
 func TestAgentAndEngineAreKilled(t *testing.T) {
 	e := newEngine(t)
 	w := newWorldOn(t, 18, e.host)
-	const pods, rounds = 10, 20
-	wanted := map[string]bool{}
-	for round := range rounds {
-		for i := range pods {
-			p := pod(fmt.Sprintf("p%d-%d", round, i), corev1.Container{VolumeMounts: []corev1.VolumeMount{{Name: "v", MountPath: "/v"}}})
-			p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}}}}
-			w.create(p)
-			wanted[p.Name] = true
-		}
-		for name := range wanted {
-			if len(wanted) > pods {
-				w.delete(name, 1)
-				delete(wanted, name)
-			}
-		}
-		time.Sleep(rand.N(time.Second)) // any moment will do
-		switch {
-		case round%4 == 3:
-			e.kill(os.Kill)
-			e.start()
-		case round%2 == 0:
-			w.stop()
-			w.start()
+	w.outside(e.host)
+	chances := chance(t)
+	faults := []func(){
+		func() { w.kill(); w.restart() },
+		func() { e.kill(os.Kill); e.start() },
+		func() { both(w.kill, func() { e.kill(os.Kill) }); e.start(); w.restart() },
+		func() { both(w.kill, func() { e.kill(os.Kill) }); w.restart(); e.start() },
+	}
+	order := rand.New(rand.NewPCG(chances.Uint64(), 1))
+	var wanted map[string]bool
+	var coming sync.WaitGroup
+	coming.Go(func() { wanted = w.comeAndGo(order, 200, 10) })
+	came := make(chan struct{})
+	go func() { coming.Wait(); close(came) }()
+	for going := true; going; {
+		select {
+		case <-came:
+			going = false
+		case <-time.After(500*time.Millisecond + time.Duration(chances.Int64N(int64(2*time.Second)))): // any moment will do
+			faults[chances.IntN(len(faults))]()
 		}
 	}
 	for name := range wanted {
@@ -55,8 +70,68 @@ func TestAgentAndEngineAreKilled(t *testing.T) {
 		}
 		return why == ""
 	}, time.Minute, 100*time.Millisecond, "%s", &lazy{&why})
+	w.answersAtItsOwnAddress(wanted)
+}
+
+func both(one, other func()) {
+	var done sync.WaitGroup
+	done.Go(one)
+	done.Go(other)
+	done.Wait()
+}
+
+// comeAndGo creates pods one after the other and deletes others, by request or by force, so that so many are left; some
+// are made again under the name of one that has gone by force. It returns the names of those that are to be there in the
+// end.
+func (w *world) comeAndGo(chances *rand.Rand, pods, left int) map[string]bool {
+	wanted := map[string]bool{}
+	var names []string
+	create := func(name string) {
+		p := pod(name, corev1.Container{VolumeMounts: []corev1.VolumeMount{{Name: "v", MountPath: "/v"}}})
+		p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}}}}
+		w.create(p)
+		wanted[name] = true
+		names = append(names, name)
+	}
+	for made := 0; made < pods; made++ {
+		create(fmt.Sprintf("p%d", made))
+		time.Sleep(time.Duration(chances.Int64N(int64(150 * time.Millisecond))))
+		for len(names) > left {
+			i := chances.IntN(len(names))
+			name := names[i]
+			names = append(names[:i], names[i+1:]...)
+			delete(wanted, name)
+			switch chances.IntN(4) {
+			case 0:
+				w.remove(name)
+			case 1:
+				w.remove(name)
+				if made++; made < pods {
+					create(name)
+				}
+			default:
+				w.delete(name, 1)
+			}
+		}
+	}
+	return wanted
+}
+
+// answersAtItsOwnAddress asks each pod at the address of its status, which must be its sandbox's and nobody else's.
+func (w *world) answersAtItsOwnAddress(wanted map[string]bool) {
+	all, err := w.rt.List(context.Background(), runtime.Owner{Cluster: w.cluster, Node: nodeName})
+	require.NoError(w.t, err)
+	owners := map[string]string{}
+	for _, c := range all {
+		if c.IsSandbox() {
+			require.Empty(w.t, owners[c.Address], "no address is used twice")
+			owners[c.Address] = c.Pod
+		}
+	}
 	for name := range wanted {
-		require.Equal(t, name, lastLine(ask(t, w.wait(name, "running", running).Status.PodIP)))
+		ip := w.wait(name, "running", running).Status.PodIP
+		require.Equal(w.t, name, owners[ip])
+		require.Equal(w.t, name, lastLine(ask(w.t, ip)))
 	}
 }
 
@@ -70,12 +145,29 @@ func (w *world) leftovers(e *engine, pods int) string {
 	if len(folders) != pods || n != pods || wired != pods || processes != 2*pods {
 		return fmt.Sprintf("%d pods have %d folders, %d mounts, %d interfaces and %d processes", pods, len(folders), n, wired, processes)
 	}
+	v1, _ := filepath.Glob("/sys/fs/cgroup/pids" + e.group() + "/*")
+	v2, _ := filepath.Glob("/sys/fs/cgroup" + e.group() + "/*")
+	if dirs := onlyDirs(append(v1, v2...)); dirs != 2*pods {
+		return fmt.Sprintf("%d pods have %d control groups", pods, dirs)
+	}
 	return ""
 }
 
-// interfaces counts what is plugged into the node's bridge.
+func onlyDirs(paths []string) (n int) {
+	for _, p := range paths {
+		if info, err := os.Stat(p); err == nil && info.IsDir() {
+			n++
+		}
+	}
+	return n
+}
+
+// interfaces counts what is plugged into the node's bridge; -1 when it has to be asked again.
 func (w *world) interfaces() (n int) {
 	links, err := netlink.LinkList()
+	if errors.Is(err, netlink.ErrDumpInterrupted) {
+		return -1
+	}
 	require.NoError(w.t, err)
 	bridge := 0
 	for _, l := range links {

@@ -172,7 +172,7 @@ func (n *Network) setupBridge(cidr netip.Prefix) (netlink.Link, error) {
 // addressBridge gives the bridge the gateway address and takes away any other, left from an earlier podCIDR.
 func (n *Network) addressBridge(link netlink.Link, gw netip.Addr, bits int) error {
 	want := &net.IPNet{IP: gw.AsSlice(), Mask: net.CIDRMask(bits, 32)}
-	have, err := n.nl.AddrList(link, netlink.FAMILY_V4)
+	have, err := whole(func() ([]netlink.Addr, error) { return n.nl.AddrList(link, netlink.FAMILY_V4) })
 	if err != nil {
 		return fmt.Errorf("read addresses of bridge %s: %w", n.bridge, err)
 	}
@@ -193,7 +193,9 @@ func (n *Network) addressBridge(link netlink.Link, gw netip.Addr, bits int) erro
 // defaultMTU is that of the interface with the default route: packets of pods then leave without fragmentation.
 func (n *Network) defaultMTU() int {
 	const usual = 1500
-	routes, err := n.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{}, netlink.RT_FILTER_TABLE)
+	routes, err := whole(func() ([]netlink.Route, error) {
+		return n.nl.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{}, netlink.RT_FILTER_TABLE)
+	})
 	if err != nil {
 		return usual
 	}
@@ -227,7 +229,7 @@ func Cleanup(ctx context.Context, cluster, node string) error {
 }
 
 func removePorts(bridge netlink.Link) error {
-	links, err := netlink.LinkList()
+	links, err := whole(netlink.LinkList)
 	if err != nil {
 		return fmt.Errorf("list interfaces: %w", err)
 	}
@@ -241,4 +243,15 @@ func removePorts(bridge netlink.Link) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// whole asks again for a list that has changed while the kernel told it: it is not complete then.
+func whole[T any](list func() ([]T, error)) ([]T, error) {
+	for range 9 {
+		out, err := list()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return out, err
+		}
+	}
+	return list()
 }
