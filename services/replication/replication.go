@@ -10,6 +10,7 @@ import (
 	"karve.dev/karve/internal/events"
 	"karve.dev/karve/internal/informer"
 	"karve.dev/karve/internal/reconcile"
+	"karve.dev/karve/services/replication/autoscaler"
 	"karve.dev/karve/services/replication/cronjob"
 	"karve.dev/karve/services/replication/daemonset"
 	"karve.dev/karve/services/replication/deployment"
@@ -50,6 +51,7 @@ func New(c Config) *Service {
 		ttl.New(c.Client, c.Informers, log),
 		cronjob.New(c.Client, c.Informers, c.Events, log),
 		disruption.New(c.Client, c.Informers, c.Events, log),
+		autoscaler.New(c.Client, c.Informers, c.Events, log),
 	}}
 }
 
