@@ -62,8 +62,9 @@ func (s *Scheduler) takeNomination(key informer.Key, pod *corev1.Pod) {
 	}
 }
 
-// preempt looks for pods that have to go for one that fits nowhere. It returns what is to be said of it when there are none.
-func (s *Scheduler) preempt(pod *snapshot.Pod, d framework.Decision) (*preemption.Candidate, string) {
+// preempt looks for pods that have to go for one that fits nowhere, and returns those that have not been told so yet. When
+// there are none to be found it returns what is to be said of it.
+func (s *Scheduler) preempt(pod *snapshot.Pod, d framework.Decision) (victims []*corev1.Pod, why string) {
 	uid := pod.Object.UID
 	if own, ok := s.nominated[uid]; ok && s.clearing(own.node, pod) {
 		return nil, "preemption: not eligible due to a terminating pod on the nominated node."
@@ -80,7 +81,18 @@ func (s *Scheduler) preempt(pod *snapshot.Pod, d framework.Decision) (*preemptio
 		}
 	}
 	s.nominated[uid] = nomination{pod, c.Node.Name}
-	return c, ""
+	now := metav1.Now()
+	for _, v := range c.Victims {
+		if v.Object.DeletionTimestamp != nil {
+			continue
+		}
+		victims = append(victims, v.Object)
+		// As it will be in a moment: whoever is next must not count on telling it to go.
+		leaving := v.Object.DeepCopy()
+		leaving.DeletionTimestamp = &now
+		s.snap.Place(snapshot.NewPod(leaving), c.Node.Name)
+	}
+	return victims, ""
 }
 
 // clearing tells whether pods that were preempted on a node have not gone yet.
@@ -97,18 +109,20 @@ func (s *Scheduler) clearing(node string, pod *snapshot.Pod) bool {
 	return false
 }
 
-// clear deletes the victims of a pod, with their grace, and says on them what for. The item is the loop's by now.
-func (s *Scheduler) clear(ctx context.Context, item *queue.Item, pod *corev1.Pod, c *preemption.Candidate) {
-	for _, v := range c.Victims {
-		if v.Object.DeletionTimestamp != nil {
-			continue
-		}
-		if err := s.evict(ctx, v.Object); err != nil && ctx.Err() == nil {
+// clear deletes the victims of a pod on a node, with their grace, and says on them what for. The item is the loop's by now.
+func (s *Scheduler) clear(ctx context.Context, item *queue.Item, pod *corev1.Pod, node string, victims []*corev1.Pod) {
+	for i, v := range victims {
+		if err := s.evict(ctx, v); err != nil && ctx.Err() == nil {
 			s.cfg.Logger.Warn("preempting failed, will retry", zap.String("pod", item.Key.String()), zap.Error(err))
+			for _, stays := range victims[i:] {
+				if now, ok := s.pods.Get(stays.Namespace, stays.Name); ok {
+					s.inbox.pod(now, now)
+				}
+			}
 			s.inbox.bindFailed(item)
 			return
 		}
-		s.cfg.Events.Event(v.Object, corev1.EventTypeNormal, "Preempted", "Preempted by pod %s on node %s", pod.UID, c.Node.Name)
+		s.cfg.Events.Event(v, corev1.EventTypeNormal, "Preempted", "Preempted by pod %s on node %s", pod.UID, node)
 	}
 }
 

@@ -186,7 +186,7 @@ func (s *Scheduler) refuse(ctx context.Context, item *queue.Item, d framework.De
 			wakes |= s.plugins[i].Wakes
 		}
 	}
-	candidate, why := s.preempt(item.Pod, d)
+	victims, why := s.preempt(item.Pod, d)
 	if why != "" {
 		message += " " + why
 	}
@@ -198,9 +198,7 @@ func (s *Scheduler) refuse(ctx context.Context, item *queue.Item, d framework.De
 		if err := s.writeRefusal(ctx, pod, message, nominated); err != nil && ctx.Err() == nil {
 			s.cfg.Logger.Warn("writing the pod's condition failed", zap.String("pod", item.Key.String()), zap.Error(err))
 		}
-		if candidate != nil {
-			s.clear(ctx, item, pod, candidate)
-		}
+		s.clear(ctx, item, pod, nominated, victims)
 		return nil
 	})
 }

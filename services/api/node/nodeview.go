@@ -35,5 +35,5 @@ func viewOf(n *corev1.Node) string {
 	if c := conditions.Node(n, corev1.NodeReady); c != nil {
 		ready = c.Status
 	}
-	return fmt.Sprint(n.UID, n.Labels, n.Annotations, n.Spec.PodCIDR, n.Spec.PodCIDRs, n.Status.Addresses, ready, n.DeletionTimestamp != nil)
+	return fmt.Sprint(n.UID, n.Labels, n.Spec.PodCIDR, n.Spec.PodCIDRs, n.Status.Addresses, ready, n.DeletionTimestamp != nil)
 }

@@ -33,7 +33,7 @@ func filterPorts(_ *snapshot.Snapshot, pod *snapshot.Pod) framework.NodeFilter {
 	return func(n *snapshot.Node) *framework.Reason {
 		for used := range n.Ports {
 			for _, want := range pod.Ports {
-				if used.Port == want.Port && used.Protocol == want.Protocol && (used.IP == want.IP || used.IP == "" || want.IP == "") {
+				if used.Meets(want) {
 					return reasonPorts
 				}
 			}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
+	"karve.dev/karve/internal/hostport"
 	"karve.dev/karve/internal/volume"
 )
 
@@ -49,21 +50,14 @@ type Node struct {
 	Requested   Resources
 	Pods        map[types.UID]*Pod
 	// Ports counts host ports in use.
-	Ports map[HostPort]int
-}
-
-// HostPort is a port that a pod takes on its node; IP is "" for all addresses.
-type HostPort struct {
-	IP       string
-	Protocol corev1.Protocol
-	Port     int32
+	Ports map[hostport.Port]int
 }
 
 // Pod is a pod with what scheduling needs of it worked out once.
 type Pod struct {
 	Object   *corev1.Pod
 	Requests Resources
-	Ports    []HostPort
+	Ports    []hostport.Port
 	// Affinity terms, compiled.
 	Affinity, AntiAffinity        []Term
 	PreferAffinity, PreferAntiAff []WeightedTerm
@@ -99,7 +93,7 @@ func (s *Snapshot) Placed(uid types.UID) string {
 func (s *Snapshot) node(name string) *Node {
 	n := s.nodes[name]
 	if n == nil {
-		n = &Node{Name: name, Pods: map[types.UID]*Pod{}, Ports: map[HostPort]int{}}
+		n = &Node{Name: name, Pods: map[types.UID]*Pod{}, Ports: map[hostport.Port]int{}}
 		s.nodes[name] = n
 	}
 	return n
@@ -139,31 +133,9 @@ func (s *Snapshot) RemoveNode(name string) {
 
 // NewPod works out what scheduling needs of a pod.
 func NewPod(obj *corev1.Pod) *Pod {
-	p := &Pod{Object: obj, Requests: RequestsOf(obj), Ports: hostPorts(obj), Claims: volume.ClaimNames(obj)}
+	p := &Pod{Object: obj, Requests: RequestsOf(obj), Ports: hostport.Of(obj), Claims: volume.ClaimNames(obj)}
 	compileAffinity(p)
 	return p
-}
-
-func hostPorts(obj *corev1.Pod) []HostPort {
-	var out []HostPort
-	for _, containers := range [][]corev1.Container{obj.Spec.Containers, obj.Spec.InitContainers} {
-		for i := range containers {
-			for _, port := range containers[i].Ports {
-				if port.HostPort == 0 {
-					continue
-				}
-				hp := HostPort{IP: port.HostIP, Protocol: port.Protocol, Port: port.HostPort}
-				if hp.IP == "0.0.0.0" || hp.IP == "::" {
-					hp.IP = ""
-				}
-				if hp.Protocol == "" {
-					hp.Protocol = corev1.ProtocolTCP
-				}
-				out = append(out, hp)
-			}
-		}
-	}
-	return out
 }
 
 // Place puts a pod on a node, replacing what is known of the pod. It says whether the pod takes less of something than before.
