@@ -21,13 +21,15 @@ type (
 		StartTime metav1.Time   `json:"startTime"`
 		CPU       *cpuStats     `json:"cpu,omitempty"`
 		Memory    *memoryStats  `json:"memory,omitempty"`
+		Swap      *swapStats    `json:"swap,omitempty"`
 		Network   *networkStats `json:"network,omitempty"`
 		FS        *fsStats      `json:"fs,omitempty"`
 		Runtime   *runtimeStats `json:"runtime,omitempty"`
 		Rlimit    *rlimitStats  `json:"rlimit,omitempty"`
 	}
 	runtimeStats struct {
-		ImageFS *fsStats `json:"imageFs,omitempty"`
+		ImageFS     *fsStats `json:"imageFs,omitempty"`
+		ContainerFS *fsStats `json:"containerFs,omitempty"`
 	}
 	rlimitStats struct {
 		Time    metav1.Time `json:"time"`
@@ -40,6 +42,7 @@ type (
 		Containers       []containerStats `json:"containers"`
 		CPU              *cpuStats        `json:"cpu,omitempty"`
 		Memory           *memoryStats     `json:"memory,omitempty"`
+		Swap             *swapStats       `json:"swap,omitempty"`
 		Network          *networkStats    `json:"network,omitempty"`
 		Volume           []volumeStats    `json:"volume,omitempty"`
 		EphemeralStorage *fsStats         `json:"ephemeral-storage,omitempty"`
@@ -55,6 +58,7 @@ type (
 		StartTime metav1.Time  `json:"startTime"`
 		CPU       *cpuStats    `json:"cpu,omitempty"`
 		Memory    *memoryStats `json:"memory,omitempty"`
+		Swap      *swapStats   `json:"swap,omitempty"`
 		RootFS    *fsStats     `json:"rootfs,omitempty"`
 		Logs      *fsStats     `json:"logs,omitempty"`
 	}
@@ -71,6 +75,11 @@ type (
 		RSSBytes        int64       `json:"rssBytes"`
 		PageFaults      int64       `json:"pageFaults"`
 		MajorPageFaults int64       `json:"majorPageFaults"`
+	}
+	swapStats struct {
+		Time           metav1.Time `json:"time"`
+		AvailableBytes *int64      `json:"swapAvailableBytes,omitempty"`
+		UsageBytes     int64       `json:"swapUsageBytes"`
 	}
 	networkStats struct {
 		Time metav1.Time `json:"time"`
@@ -154,7 +163,8 @@ func (m *maker) node(name string, rate float64) nodeStats {
 	}
 	out.Network = network(at, m.now.Network)
 	node, images := fs(m.now.NodeDisk, m.now.At), fs(m.now.ImageDisk, m.now.At)
-	out.FS, out.Runtime = &node, &runtimeStats{ImageFS: &images}
+	out.FS, out.Runtime = &node, &runtimeStats{ImageFS: &images, ContainerFS: &images}
+	out.Swap = &swapStats{Time: at, AvailableBytes: &m.now.SwapFree, UsageBytes: m.now.Swap - m.now.SwapFree}
 	out.Rlimit = &rlimitStats{Time: at, MaxPID: m.now.MaxProcesses, CurProc: m.now.Processes}
 	return out
 }
@@ -194,7 +204,7 @@ func (m *maker) pod(p *figures.Pod) podStats {
 		}
 		out.Volume = append(out.Volume, stats)
 	}
-	out.Network, out.EphemeralStorage = network(at, p.Network), &own
+	out.Network, out.EphemeralStorage, out.Swap = network(at, p.Network), &own, &swapStats{Time: at, UsageBytes: sum.Swap}
 	return out
 }
 
@@ -207,7 +217,7 @@ func (m *maker) container(uid string, c one) containerStats {
 	}
 	if !m.small {
 		layer, logs := occupied(m.now.ImageDisk, c.Layer), occupied(m.now.ImageDisk, c.Logs)
-		out.RootFS, out.Logs = &layer, &logs
+		out.RootFS, out.Logs, out.Swap = &layer, &logs, &swapStats{Time: at, UsageBytes: c.Swap}
 	}
 	return out
 }
