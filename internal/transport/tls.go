@@ -16,11 +16,19 @@ import (
 	"karve.dev/karve/internal/identity"
 )
 
+// What the other side sends ahead of the reading: for one stream, and for all of a connection. Left alone, gRPC grows both up
+// to 16 MiB, and each reader that stalls would hold that much.
+const (
+	streamWindow     = 256 << 10
+	connectionWindow = 4 << 20
+)
+
 // Dial returns a connection to another process over TLS. It connects lazily and reconnects with backoff.
 func Dial(addr string, config *tls.Config) (*grpc.ClientConn, error) {
 	conn, err := grpc.NewClient(addr,
 		grpc.WithTransportCredentials(credentials.NewTLS(config)),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessageBytes), grpc.MaxCallSendMsgSize(MaxMessageBytes)),
+		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connectionWindow),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second}, MinConnectTimeout: 3 * time.Second}),
 	)

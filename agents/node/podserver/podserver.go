@@ -245,8 +245,8 @@ func (l *logWriter) Write(data []byte) (int, error) {
 	if l.left >= 0 && int64(n) >= l.left {
 		data, l.full = data[:l.left], true
 	}
-	// The caller may use its buffer again while the message is under way.
-	if err := l.stream.Send(&agentv1.LogsResponse{Data: append([]byte(nil), data...)}); err != nil {
+	send := writer(func(part []byte) error { return l.stream.Send(&agentv1.LogsResponse{Data: part}) })
+	if _, err := send.Write(data); err != nil {
 		return 0, err
 	}
 	if l.full {

@@ -1,18 +1,22 @@
 package podserver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"net"
+	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"karve.dev/karve/agents/node/runtime"
@@ -29,7 +33,8 @@ func (s *Server) Exec(stream execStream) error {
 		if !ok {
 			return 0, apierrors.NewMethodNotSupported(schema.GroupResource{Resource: "pods"}, "exec")
 		}
-		return execer.Exec(ctx, c.ID, runtime.ExecSpec{Command: start.GetCommand(), TTY: start.GetTty()}, streams)
+		// Nobody comes back to a terminal that has been left; a command without one may have its work to do.
+		return execer.Exec(ctx, c.ID, runtime.ExecSpec{Command: start.GetCommand(), TTY: start.GetTty(), End: start.GetTty()}, streams)
 	}))
 }
 
@@ -165,14 +170,20 @@ func (in *input) streams(stream execStream, start *agentv1.ExecStart) runtime.St
 	return out
 }
 
+// piece is the most that one message carries. With what gRPC adds it fits a buffer of 32 KiB; the next larger takes 1 MiB.
+const piece = 32<<10 - 64
+
 // writer sends copies: who writes may use its buffer again while the message is under way.
 type writer func(data []byte) error
 
-func (w writer) Write(data []byte) (int, error) {
-	if err := w(append([]byte(nil), data...)); err != nil {
-		return 0, err
+func (w writer) Write(data []byte) (n int, err error) {
+	for part := range slices.Chunk(data, piece) {
+		if err := w(bytes.Clone(part)); err != nil {
+			return n, err
+		}
+		n += len(part)
 	}
-	return len(data), nil
+	return n, nil
 }
 
 // PortForward implements PodAccessService.
@@ -196,13 +207,9 @@ func (s *Server) forward(stream grpc.BidiStreamingServer[agentv1.PortForwardRequ
 	if pod.Sandbox == nil || pod.Sandbox.State != runtime.Running {
 		return apierrors.NewBadRequest(fmt.Sprintf("pod %s is not running", start.GetPod().GetName()))
 	}
-	addr, err := pod.addr(start)
+	conn, err := s.connect(stream.Context(), pod, start)
 	if err != nil {
 		return err
-	}
-	conn, err := s.dial(stream.Context(), pod.Sandbox, addr)
-	if err != nil {
-		return apierrors.NewInternalError(fmt.Errorf("connect to port %d of pod %s: %w", start.GetPort(), start.GetPod().GetName(), err))
 	}
 	stop := context.AfterFunc(stream.Context(), func() { _ = conn.Close() })
 	defer stop()
@@ -212,11 +219,11 @@ func (s *Server) forward(stream grpc.BidiStreamingServer[agentv1.PortForwardRequ
 		return err
 	}
 	go forwardIn(stream, conn)
-	buffer := make([]byte, 32<<10)
+	buffer := make([]byte, piece)
 	for {
 		n, err := conn.Read(buffer)
 		if n > 0 {
-			if err := stream.Send(&agentv1.PortForwardResponse{Data: append([]byte(nil), buffer[:n]...)}); err != nil {
+			if err := stream.Send(&agentv1.PortForwardResponse{Data: bytes.Clone(buffer[:n])}); err != nil {
 				return err
 			}
 		}
@@ -226,19 +233,40 @@ func (s *Server) forward(stream grpc.BidiStreamingServer[agentv1.PortForwardRequ
 	}
 }
 
-// addr is what a port-forward connects to.
-func (p *Pod) addr(start *agentv1.PortForwardStart) (netip.AddrPort, error) {
+// connect connects to the pod's port: at its address, or where only its own processes reach it.
+func (s *Server) connect(ctx context.Context, pod *Pod, start *agentv1.PortForwardStart) (net.Conn, error) {
 	if start.GetPort() < 1 || start.GetPort() > math.MaxUint16 {
-		return netip.AddrPort{}, apierrors.NewBadRequest(fmt.Sprintf("%d is no port", start.GetPort()))
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("%d is no port", start.GetPort()))
 	}
-	ip := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	if start.GetFromOutside() {
-		var err error
-		if ip, err = netip.ParseAddr(p.Status.PodIP); err != nil {
-			return netip.AddrPort{}, apierrors.NewBadRequest(fmt.Sprintf("pod %s has no address yet", p.Spec.Name))
-		}
+	port := uint16(start.GetPort())
+	if !start.GetFromOutside() {
+		return s.connectInside(ctx, pod, port)
 	}
-	return netip.AddrPortFrom(ip, uint16(start.GetPort())), nil
+	ip, err := netip.ParseAddr(pod.Status.PodIP)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("pod %s has no address yet", pod.Spec.Name))
+	}
+	conn, err := s.dial(ctx, pod.Sandbox, netip.AddrPortFrom(ip, port))
+	if err != nil {
+		return nil, apierrors.NewInternalError(fmt.Errorf("connect to port %d of pod %s: %w", port, pod.Spec.Name, err))
+	}
+	return conn, nil
+}
+
+// connectInside connects to the pod's localhost, which has two addresses. What is said of both is containerd's text.
+func (s *Server) connectInside(ctx context.Context, pod *Pod, port uint16) (net.Conn, error) {
+	conn, err := s.dial(ctx, pod.Sandbox, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port))
+	if err == nil {
+		return conn, nil
+	}
+	conn, err6 := s.dial(ctx, pod.Sandbox, netip.AddrPortFrom(netip.IPv6Loopback(), port))
+	if err6 == nil {
+		return conn, nil
+	}
+	return nil, &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Reason: metav1.StatusReasonInternalError, Code: http.StatusInternalServerError,
+		Message: fmt.Sprintf("failed to connect to localhost:%d inside namespace %q, IPv4: %v IPv6 %v", port, pod.Sandbox.ID, err, err6),
+	}}
 }
 
 // forwardIn copies what the client sends; it ends when the stream does.

@@ -30,21 +30,6 @@ type PodAccess struct {
 	Nodes  NodeDialer
 }
 
-// Logs implements PodAccessService.
-func (p *PodAccess) Logs(req *agentv1.LogsRequest, down grpc.ServerStreamingServer[agentv1.LogsResponse]) error {
-	// The container is filled in below, and a caller in this process still owns its message.
-	req = proto.CloneOf(req)
-	agent, err := p.agent(down.Context(), req.GetPod(), "get", "log", nil)
-	if err != nil {
-		return err
-	}
-	up, err := agent.Logs(down.Context(), req)
-	if err != nil {
-		return err
-	}
-	return copyDown(up, down)
-}
-
 // Exec implements PodAccessService.
 func (p *PodAccess) Exec(down grpc.BidiStreamingServer[agentv1.ExecRequest, agentv1.ExecResponse]) error {
 	return p.execute(down, "exec", agentv1.PodAccessServiceClient.Exec)
@@ -70,7 +55,7 @@ func (p *PodAccess) execute(down execServer, subresource string, open func(agent
 	if start == nil {
 		return apierrors.NewBadRequest("the first message of a stream must carry start")
 	}
-	agent, err := p.agent(down.Context(), start.GetPod(), "create", subresource, func() *connection { return execConnection(start, subresource) })
+	agent, err := p.agent(down.Context(), start.GetPod(), subresource, func() *connection { return execConnection(start, subresource) })
 	if err != nil {
 		return err
 	}
@@ -94,7 +79,7 @@ func (p *PodAccess) PortForward(down grpc.BidiStreamingServer[agentv1.PortForwar
 	if start == nil {
 		return apierrors.NewBadRequest("the first message of a stream must carry start")
 	}
-	agent, err := p.agent(down.Context(), start.GetPod(), "create", "portforward", func() *connection { return portForwardConnection(start) })
+	agent, err := p.agent(down.Context(), start.GetPod(), "portforward", func() *connection { return portForwardConnection(start) })
 	if err != nil {
 		return err
 	}
@@ -150,9 +135,23 @@ func copyDown[Res any](up grpc.ServerStreamingClient[Res], down grpc.ServerStrea
 	}
 }
 
-// agent authorizes access to a pod's subresource and returns its node's agent. Admission is asked about what connect
-// returns; nil: about nothing.
-func (p *PodAccess) agent(ctx context.Context, ref *agentv1.PodRef, verb, subresource string, connect func() *connection) (agentv1.PodAccessServiceClient, error) {
+// agent authorizes a connection to a pod's subresource, asks admission about it, and returns the agent of the pod's node.
+func (p *PodAccess) agent(ctx context.Context, ref *agentv1.PodRef, subresource string, connect func() *connection) (agentv1.PodAccessServiceClient, error) {
+	pod, err := p.pod(ctx, ref, "create", subresource)
+	if err != nil {
+		return nil, err
+	}
+	if pod.Spec.NodeName == "" {
+		return nil, apierrors.NewBadRequest("pod " + pod.Name + " does not have a host assigned")
+	}
+	if err := p.Server.admitConnection(ctx, ref, subresource, connect()); err != nil {
+		return nil, err
+	}
+	return p.dial(ctx, pod.Spec.NodeName)
+}
+
+// pod authorizes access to a pod's subresource and returns the pod. In ref it fills in the container.
+func (p *PodAccess) pod(ctx context.Context, ref *agentv1.PodRef, verb, subresource string) (*corev1.Pod, error) {
 	user, _ := identity.UserFrom(ctx)
 	attrs := authz.Attributes{
 		User: user, Verb: verb, Version: "v1", Resource: "pods", Subresource: subresource, Namespace: ref.GetNamespace(), Name: ref.GetName(),
@@ -171,18 +170,7 @@ func (p *PodAccess) agent(ctx context.Context, ref *agentv1.PodRef, verb, subres
 	if ref.GetUid() != "" && ref.GetUid() != string(pod.UID) {
 		return nil, apierrors.NewNotFound(corev1.Resource("pods"), ref.GetName())
 	}
-	if err := resolveContainer(ref, pod); err != nil {
-		return nil, err
-	}
-	if pod.Spec.NodeName == "" {
-		return nil, apierrors.NewBadRequest("pod " + pod.Name + " does not have a host assigned")
-	}
-	if connect != nil {
-		if err := p.Server.admitConnection(ctx, ref, subresource, connect()); err != nil {
-			return nil, err
-		}
-	}
-	return p.dial(ctx, pod.Spec.NodeName)
+	return pod, resolveContainer(ref, pod)
 }
 
 func (p *PodAccess) dial(ctx context.Context, name string) (agentv1.PodAccessServiceClient, error) {

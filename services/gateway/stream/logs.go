@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -45,7 +46,9 @@ func (s *Server) Logs(r *Request) error {
 			if !started && !errors.Is(err, io.EOF) {
 				return err
 			}
-			start()
+			if !started {
+				r.Writer.WriteHeader(http.StatusNoContent) // the pod has no node yet
+			}
 			return nil
 		}
 		start()
@@ -68,9 +71,14 @@ func (r *Request) logsRequest() (*agentv1.LogsRequest, error) {
 		}
 		n, err := strconv.ParseInt(value, 10, 64)
 		if err != nil {
-			return nil, apierrors.NewBadRequest(name + ": " + err.Error())
+			return nil, apierrors.NewBadRequest(err.Error())
 		}
 		*into = &n
+	}
+	if req.GetSinceTime() != "" {
+		if _, err := time.Parse(time.RFC3339, req.GetSinceTime()); err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
 	}
 	return req, nil
 }

@@ -153,6 +153,18 @@ func (o *session) verdict(exit *agentv1.ExecExit) error {
 	return nil
 }
 
+// told is what people read of how a session has ended, unless that is with a code of its own. Over SPDY the library says it.
+func (o *session) told(err error) error {
+	var exit utilexec.ExitError
+	switch {
+	case err == nil || errors.As(err, &exit):
+		return err
+	case o.attached:
+		return fmt.Errorf("error attaching to container: %w", err)
+	}
+	return fmt.Errorf("error executing command in container: %w", err)
+}
+
 // pumpInput sends what the client types. The pieces are handed over, not copied, so each has a buffer of its own.
 func (o *session) pumpInput(in io.Reader) {
 	buf := make([]byte, chunk)

@@ -69,7 +69,7 @@ func (s *Server) serveWebSocket(r *Request, o *session, opts *remotecommand.Opti
 		readSizes(o, streams[channelResize], sizes)
 	})
 	err = o.run(in, streams[channelStdout], streams[channelStderr], sizes)
-	writeStatus(streams[channelError], hasStatus(protocol), err)
+	writeStatus(streams[channelError], hasStatus(protocol), o.told(err))
 }
 
 func channelConfig(opts *remotecommand.Options) map[string]wsstream.ChannelProtocolConfig {

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -37,6 +38,10 @@ func (r *Runtime) Exec(ctx context.Context, id string, spec runtime.ExecSpec, st
 		_, err := r.cli.ExecResize(ctx, created.ID, client.ExecResizeOptions{Height: s.Height, Width: s.Width})
 		return err
 	}
+	said := &engineWords{Writer: streams.Stdout}
+	if streams.Stdout != nil {
+		streams.Stdout = said
+	}
 	if err := pump(ctx, &attached.HijackedResponse, spec.TTY, streams, resize); err != nil {
 		if spec.End && ctx.Err() != nil {
 			r.endExec(context.WithoutCancel(ctx), created.ID)
@@ -47,7 +52,40 @@ func (r *Runtime) Exec(ctx context.Context, id string, spec runtime.ExecSpec, st
 	if err != nil {
 		return 0, wrapExec("ask for a command's exit code", err)
 	}
-	return res.ExitCode, nil
+	if res.PID == 0 && len(said.held) > 0 {
+		return 0, &runtime.StartError{Message: fmt.Sprintf("failed to exec in container: failed to start exec %q: %s", created.ID, bytes.TrimSpace(said.held))}
+	}
+	return res.ExitCode, said.release()
+}
+
+// engineWords holds back what may be the engine's own words: it answers for a command that it cannot start as if the command had
+// written them.
+type engineWords struct {
+	io.Writer
+	begun bool
+	held  []byte
+}
+
+func (w *engineWords) Write(data []byte) (int, error) {
+	if !w.begun && bytes.HasPrefix(data, []byte("OCI runtime exec failed: ")) {
+		w.begun, w.held = true, bytes.Clone(data)
+		return len(data), nil
+	}
+	w.begun = true
+	if err := w.release(); err != nil {
+		return 0, err
+	}
+	return w.Writer.Write(data)
+}
+
+// release writes what was held back.
+func (w *engineWords) release() error {
+	if len(w.held) == 0 {
+		return nil
+	}
+	_, err := w.Writer.Write(w.held)
+	w.held = nil
+	return err
 }
 
 // Attach implements runtime.Attacher.
@@ -88,10 +126,11 @@ func pump(ctx context.Context, conn *client.HijackedResponse, tty bool, streams 
 	return err
 }
 
-// A command that has been asked for may take a moment to run; until then it has no terminal to resize.
+// A command that has been asked for may take a moment to run, or long on a busy machine; until then it has no terminal to resize.
 const (
-	resizeTries = 40
+	resizeTries = 100
 	resizePause = 25 * time.Millisecond
+	resizeLater = 500 * time.Millisecond
 )
 
 // follow passes on sizes until there are no more or ctx ends.
@@ -112,7 +151,7 @@ func follow(ctx context.Context, sizes <-chan runtime.Size, resize func(runtime.
 			return
 		}
 		if tries--; tries >= 0 && resize(size) != nil {
-			again.Reset(resizePause)
+			again.Reset(min(resizePause*time.Duration(resizeTries-tries), resizeLater))
 		}
 	}
 }

@@ -33,7 +33,7 @@ func Copy(ctx context.Context, path string, opts runtime.LogOptions, ended <-cha
 	if len(files) == 0 {
 		return ErrNone
 	}
-	r := &reader{path: path, files: files, lines: newLines(opts, stdout, stderr), buf: make([]byte, 64<<10)}
+	r := &reader{path: path, files: files, lines: newLines(opts, stdout, stderr), buf: make([]byte, 32<<10)}
 	defer r.close()
 	if opts.Tail >= 0 {
 		if err := r.skipTo(opts.Tail); err != nil {
