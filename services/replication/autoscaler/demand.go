@@ -98,19 +98,7 @@ func demanded(current int32, g goal, pods []*corev1.Pod, samples map[string]samp
 		}
 		return out, nil
 	}
-	for _, pod := range byState.missing {
-		if ratio != 1 {
-			known[pod.Name] = 0
-		}
-		if ratio < 1 {
-			known[pod.Name] = m.full(pod.Name)
-		}
-	}
-	if grows {
-		for _, pod := range byState.unready {
-			known[pod.Name] = 0
-		}
-	}
+	m.guess(known, byState, ratio)
 	careful, _, err := m.read(known)
 	if err != nil || within.covers(careful) || grows != (careful > 1) {
 		return out, err
@@ -120,6 +108,23 @@ func demanded(current int32, g goal, pods []*corev1.Pod, samples map[string]samp
 		out.replicas = n
 	}
 	return out, nil
+}
+
+// guess adds what speaks against the change that a ratio asks for.
+func (m *meter) guess(known map[string]int64, pods sorted, ratio float64) {
+	for _, pod := range pods.missing {
+		switch {
+		case ratio < 1:
+			known[pod.Name] = m.full(pod.Name)
+		case ratio > 1:
+			known[pod.Name] = 0
+		}
+	}
+	for _, pod := range pods.unready {
+		if ratio > 1 {
+			known[pod.Name] = 0
+		}
+	}
 }
 
 // sorted are pods by what is to be thought of their samples; those that end or have ended are in none of them.
