@@ -63,8 +63,11 @@ func (p *pendingSandbox) wait(ctx context.Context, ready bool) (string, error) {
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-	if p.id == "" || ready {
+	switch {
+	case ready:
 		return p.id, p.err
+	case p.id == "": // there will be none: the error is about to come
+		return p.wait(ctx, true)
 	}
 	return p.id, nil
 }
@@ -72,9 +75,8 @@ func (p *pendingSandbox) wait(ctx context.Context, ready bool) (string, error) {
 func (w *worker) beginSandbox(ctx context.Context, a podstate.Action) {
 	pending := newPending()
 	w.sandbox = pending
-	pod, again := w.pod, w.hadOne
-	w.hadOne = true
-	if again {
+	pod := w.pod
+	if w.hadOne {
 		w.pool.cfg.Events.EventOn(w.ref(""), corev1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
 	}
 	w.pool.counts.add("", "")
