@@ -27,6 +27,7 @@ type changes struct {
 	claims     map[informer.Key]bool // those that have changed
 	storage    bool                  // volumes or classes have changed
 	written    []*reservation
+	spared     []*corev1.Pod // that were to go, and were not told
 }
 
 // podChange is the newest state under a pod's name, nil for none, and the uids that had the name before.
@@ -56,7 +57,7 @@ func (b *inbox) update(fn func(*changes)) {
 func (b *inbox) take() changes {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if p := &b.pending; len(p.pods)+len(p.nodes)+len(p.failed)+len(p.claims)+len(p.written) == 0 && !p.relabelled && !p.storage {
+	if p := &b.pending; len(p.pods)+len(p.nodes)+len(p.failed)+len(p.claims)+len(p.written)+len(p.spared) == 0 && !p.relabelled && !p.storage {
 		return changes{}
 	}
 	out := b.pending
@@ -99,6 +100,10 @@ func (b *inbox) bindFailed(item *queue.Item) {
 func (b *inbox) claim(key informer.Key) { b.update(func(c *changes) { c.claims[key] = true }) }
 
 func (b *inbox) storageChanged() { b.update(func(c *changes) { c.storage = true }) }
+
+func (b *inbox) spared(pods []*corev1.Pod) {
+	b.update(func(c *changes) { c.spared = append(c.spared, pods...) })
+}
 
 func (b *inbox) reservationWritten(r *reservation) {
 	b.update(func(c *changes) { c.written = append(c.written, r) })

@@ -81,18 +81,28 @@ func (s *Scheduler) preempt(pod *snapshot.Pod, d framework.Decision) (victims []
 		}
 	}
 	s.nominated[uid] = nomination{pod, c.Node.Name}
-	now := metav1.Now()
 	for _, v := range c.Victims {
-		if v.Object.DeletionTimestamp != nil {
-			continue
+		if v.Object.DeletionTimestamp == nil {
+			victims = append(victims, v.Object)
+			s.leaving[v.Object.UID] = true
+			s.snap.Place(snapshot.NewPod(s.foreseen(v.Object)), c.Node.Name)
 		}
-		victims = append(victims, v.Object)
-		// As it will be in a moment: whoever is next must not count on telling it to go.
-		leaving := v.Object.DeepCopy()
-		leaving.DeletionTimestamp = &now
-		s.snap.Place(snapshot.NewPod(leaving), c.Node.Name)
 	}
 	return victims, ""
+}
+
+// foreseen is a pod as it will be in a moment, when it has been told to go: whoever comes next must not tell it again.
+func (s *Scheduler) foreseen(pod *corev1.Pod) *corev1.Pod {
+	if pod.DeletionTimestamp != nil {
+		delete(s.leaving, pod.UID)
+	}
+	if !s.leaving[pod.UID] {
+		return pod
+	}
+	pod = pod.DeepCopy()
+	now := metav1.Now()
+	pod.DeletionTimestamp = &now
+	return pod
 }
 
 // clearing tells whether pods that were preempted on a node have not gone yet.
@@ -114,11 +124,7 @@ func (s *Scheduler) clear(ctx context.Context, item *queue.Item, pod *corev1.Pod
 	for i, v := range victims {
 		if err := s.evict(ctx, v); err != nil && ctx.Err() == nil {
 			s.cfg.Logger.Warn("preempting failed, will retry", zap.String("pod", item.Key.String()), zap.Error(err))
-			for _, stays := range victims[i:] {
-				if now, ok := s.pods.Get(stays.Namespace, stays.Name); ok {
-					s.inbox.pod(now, now)
-				}
-			}
+			s.inbox.spared(victims[i:])
 			s.inbox.bindFailed(item)
 			return
 		}

@@ -61,6 +61,8 @@ type Scheduler struct {
 	reserved map[types.UID]*reservation
 	// nominated are the pods for which a node is being cleared.
 	nominated map[types.UID]nomination
+	// leaving are the pods that are being told to go, until they say so themselves.
+	leaving map[types.UID]bool
 
 	questions chan question
 	writes    errgroup.Group
@@ -76,7 +78,7 @@ func New(cfg Config) *Scheduler {
 		namespaces: informer.For[*corev1.Namespace](cfg.Informers),
 		pods:       informer.For[*corev1.Pod](cfg.Informers),
 		budgets:    informer.For[*policyv1.PodDisruptionBudget](cfg.Informers),
-		questions:  make(chan question), reserved: map[types.UID]*reservation{}, nominated: map[types.UID]nomination{},
+		questions:  make(chan question), reserved: map[types.UID]*reservation{}, nominated: map[types.UID]nomination{}, leaving: map[types.UID]bool{},
 	}
 	s.storage = newStorage(cfg.Informers, s.inbox)
 	s.snap.Storage = s.storage

@@ -23,6 +23,12 @@ func (s *Scheduler) takeIn(now time.Time) {
 	for name, node := range in.nodes {
 		changes |= s.takeNode(name, node)
 	}
+	for _, pod := range in.spared {
+		delete(s.leaving, pod.UID)
+		if current, ok := s.pods.Get(pod.Namespace, pod.Name); ok && current.UID == pod.UID {
+			changes |= s.takePod(informer.KeyOf(current), podChange{pod: current}, now)
+		}
+	}
 	for key, p := range in.pods {
 		changes |= s.takePod(key, p, now)
 	}
@@ -78,6 +84,7 @@ func (s *Scheduler) takePod(key informer.Key, p podChange, now time.Time) framew
 	for _, uid := range p.gone {
 		s.release(uid)
 		delete(s.nominated, uid)
+		delete(s.leaving, uid)
 		if s.snap.Placed(uid) != "" {
 			s.snap.Remove(uid)
 			change |= framework.PodGone
@@ -89,6 +96,7 @@ func (s *Scheduler) takePod(key informer.Key, p podChange, now time.Time) framew
 		s.queue.Remove(key)
 		if pod != nil {
 			delete(s.nominated, pod.UID)
+			delete(s.leaving, pod.UID)
 		}
 		if pod != nil && s.snap.Placed(pod.UID) != "" {
 			s.snap.Remove(pod.UID)
@@ -99,7 +107,7 @@ func (s *Scheduler) takePod(key informer.Key, p podChange, now time.Time) framew
 		s.release(pod.UID)
 		delete(s.nominated, pod.UID)
 		change |= framework.PodPlaced
-		frees := s.snap.Place(snapshot.NewPod(pod), pod.Spec.NodeName)
+		frees := s.snap.Place(snapshot.NewPod(s.foreseen(pod)), pod.Spec.NodeName)
 		if frees || pod.DeletionTimestamp != nil {
 			change |= framework.PodGone // there is more room, or spread constraints no longer count it
 		}
