@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/moby/moby/client"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -109,6 +112,24 @@ func TestAccessToPods(t *testing.T) {
 		}
 		require.Contains(t, out.String(), "web")
 	})
+	t.Run("a log is followed while it is turned over", func(t *testing.T) {
+		const lines = 250000
+		w.create(once("talkative", "count", strconv.Itoa(lines)))
+		w.wait("talkative", "started", func(p *corev1.Pod) bool {
+			return len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].State.Waiting == nil
+		})
+		out, err := logs(t, api, &agentv1.LogsRequest{Pod: ref("talkative"), Follow: true})
+		require.NoError(t, err)
+		next := 0
+		for line := range strings.Lines(out) {
+			require.True(t, strings.HasPrefix(line, strconv.Itoa(next)+" "), "line %d is %q", next, line)
+			next++
+		}
+		require.Equal(t, lines, next)
+		files, err := filepath.Glob(w.logPath("talkative") + "*")
+		require.NoError(t, err)
+		require.Greater(t, len(files), 2, "it has been turned over")
+	})
 	t.Run("logs are followed to the end", func(t *testing.T) {
 		followed := make(chan string, 1)
 		go func() {
@@ -118,6 +139,13 @@ func TestAccessToPods(t *testing.T) {
 		w.delete("web", 5)
 		require.Equal(t, "serving as web\nbye\n<nil>", <-followed)
 	})
+}
+
+// logPath is where the engine writes the log of a pod's container.
+func (w *world) logPath(pod string) string {
+	res, err := w.cli.ContainerInspect(w.t.Context(), idOf(w.wait(pod, "there", func(p *corev1.Pod) bool { return p != nil })), client.ContainerInspectOptions{})
+	require.NoError(w.t, err)
+	return res.Container.LogPath
 }
 
 // run runs a session and returns its output and exit.
@@ -170,5 +198,5 @@ func execTests(t *testing.T, api agentv1.PodAccessServiceClient) {
 
 	_, exit, err = run(t, api, &agentv1.ExecStart{Pod: ref("web"), Command: []string{"/none"}})
 	require.NoError(t, err)
-	require.NotZero(t, exit.GetCode()+int32(len(exit.GetError())), "a command that does not exist is no success: %v", exit)
+	require.Regexp(t, `^failed to exec in container: failed to start exec "\w+": OCI runtime exec failed: .*"/none"`, exit.GetError())
 }

@@ -24,6 +24,7 @@ var behaviours = map[string]func(args []string){
 	"ignore": func([]string) { signal.Ignore(syscall.SIGTERM); fmt.Println("ignoring"); time.Sleep(time.Hour) },
 	"sleep":  func(args []string) { d, _ := time.ParseDuration(args[0]); time.Sleep(d) },
 	"write":  func(args []string) { check(os.WriteFile(args[0], []byte(args[1]), 0o644)) },
+	"count":  count,
 	"get":    get,
 	"size":   size,
 	"crash":  func(args []string) { _ = os.WriteFile("/dev/termination-log", []byte("it broke"), 0o644); os.Exit(3) },
@@ -69,6 +70,14 @@ func serve([]string) {
 		_, _ = conn.Read(make([]byte, 4096))
 		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(name), name)
 		_ = conn.Close()
+	}
+}
+
+// count writes as many lines as it is asked for.
+func count(args []string) {
+	n, _ := strconv.Atoi(args[0])
+	for i := range n {
+		fmt.Println(i, "what is left of a line is not worth reading but it takes its place in the log")
 	}
 }
 
