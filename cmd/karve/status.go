@@ -116,7 +116,7 @@ func status(ctx context.Context, t target) error {
 
 func readable(dir cluster.Dir) error {
 	if _, err := os.ReadDir(string(dir)); errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("%s belongs to root: run sudo karve status", dir)
+		return fmt.Errorf("%s belongs to root: run this with sudo", dir)
 	}
 	return nil
 }

@@ -41,7 +41,10 @@ func aboutNode(w *World, s Subject) ([]Finding, bool) {
 	}
 	for _, p := range pressures {
 		if c := conditions.Node(n, p.of); c != nil && c.Status == corev1.ConditionTrue {
-			out = append(out, Finding{Severity: Down, Cause: fmt.Sprintf("%s: %s", p.of, c.Message), Because: []string{"it takes no new pods, and may evict some, for " + w.since(c.LastTransitionTime)}, Do: []string{p.do}})
+			out = append(out, Finding{
+				Severity: Down, Cause: fmt.Sprintf("%s: %s", p.of, c.Message),
+				Because: []string{"it takes no new pods, and may evict some, for " + w.since(c.LastTransitionTime)}, Do: []string{p.do},
+			})
 		}
 	}
 	if n.Spec.Unschedulable {

@@ -181,8 +181,9 @@ func restarts(c *podCase) []Finding {
 		if s.RestartCount == 0 || t == nil || c.w.Now.Sub(t.FinishedAt.Time) > recent {
 			continue
 		}
+		when := fmt.Sprintf("%s ago (%d times in all)", c.w.since(t.FinishedAt), s.RestartCount)
 		return []Finding{{
-			Severity: Note, Cause: fmt.Sprintf("it is ready; container %s was restarted %s ago (%d times in all): it %s", s.Name, c.w.since(t.FinishedAt), s.RestartCount, c.ending(s.Name, t)),
+			Severity: Note, Cause: fmt.Sprintf("it is ready; container %s was restarted %s: it %s", s.Name, when, c.ending(s.Name, t)),
 			Do: []string{c.kubectl("logs %s -c %s --previous", c.pod.Name, s.Name)},
 		}}
 	}

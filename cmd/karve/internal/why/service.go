@@ -30,6 +30,11 @@ func aboutService(w *World, s Subject) ([]Finding, bool) {
 		}
 		out = append(out, f)
 	}
+	if e := w.event(svc.UID, "FailedToProgramService"); e != nil {
+		f := Finding{Severity: Unready, Cause: "it does not reach the kernel: " + e.Message}
+		f.Do = []string{"karve status", kubectl(svc.Namespace, "describe svc %s", svc.Name)}
+		out = append(out, f)
+	}
 	if len(out) == 0 {
 		out = []Finding{{Cause: fmt.Sprintf("nothing is wrong: %d endpoints are ready", w.readyEndpoints(svc))}}
 	}
@@ -58,7 +63,9 @@ func (w *World) serviceEndpoints(svc *corev1.Service) []Finding {
 		if w.readyEndpoints(svc) > 0 {
 			return nil
 		}
-		return []Finding{{Severity: Unready, Cause: "it has no selector and nobody has made EndpointSlices for it", Do: []string{kubectl(svc.Namespace, "set selector svc/%s KEY=VALUE", svc.Name)}}}
+		f := Finding{Severity: Unready, Cause: "it has no selector and nobody has made EndpointSlices for it"}
+		f.Do = []string{kubectl(svc.Namespace, "set selector svc/%s KEY=VALUE", svc.Name)}
+		return []Finding{f}
 	}
 	var pods, ready []*corev1.Pod
 	for i := range w.Pods {

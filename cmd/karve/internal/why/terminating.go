@@ -30,7 +30,8 @@ func terminating(c *podCase) []Finding {
 		f.Severity, f.Cause = Stuck, "it is terminating, and its node "+p.Spec.NodeName+" is away: nobody can say that its containers have ended"
 		f.Do = []string{"bring the node back, or, if it is gone for good:", force}
 	case running && c.w.Now.Before(p.DeletionTimestamp.Time):
-		f.Cause = fmt.Sprintf("it is terminating: its containers still run and have %s of their %ds of grace left", duration.HumanDuration(p.DeletionTimestamp.Sub(c.w.Now)), ptr(p.DeletionGracePeriodSeconds))
+		left := duration.HumanDuration(p.DeletionTimestamp.Sub(c.w.Now))
+		f.Cause = fmt.Sprintf("it is terminating: its containers still run and have %s of their %ds of grace left", left, ptr(p.DeletionGracePeriodSeconds))
 		f.Because = append(f.Because, stopping(p)...)
 		f.Do = []string{c.kubectl("delete pod %s --grace-period=1", p.Name) + "   # not to wait"}
 	case running:

@@ -115,7 +115,9 @@ func aboutClaim(w *World, s Subject) ([]Finding, bool) {
 	case c.Status.Phase == corev1.ClaimBound:
 		return []Finding{{Cause: fmt.Sprintf("nothing is wrong: it is bound to volume %s", c.Spec.VolumeName)}}, true
 	case c.Status.Phase == corev1.ClaimLost:
-		return []Finding{{Severity: Down, Cause: fmt.Sprintf("its volume %s is gone, and what was in it", c.Spec.VolumeName), Do: []string{kubectl(c.Namespace, "delete pvc %s", c.Name)}}}, true
+		f := Finding{Severity: Down, Cause: fmt.Sprintf("its volume %s is gone, and what was in it", c.Spec.VolumeName)}
+		f.Do = []string{kubectl(c.Namespace, "delete pvc %s", c.Name)}
+		return []Finding{f}, true
 	}
 	return []Finding{w.pendingClaim(c)}, true
 }

@@ -103,32 +103,95 @@ func TestPods(t *testing.T) {
 		says   []string
 		hasLog bool
 	}{
-		"well":            {pod: pod(), says: []string{"nothing is wrong: it runs on n1, ready for 60s"}},
-		"image, typing":   {pod: pod(image("my-ap:v2"), waits("ImagePullBackOff", `Back-off pulling image "my-ap:v2": ErrImagePull: pull access denied for my-ap`)), worst: Broken, says: []string{"image my-ap:v2 is not on the node's engine", "no such image, or wants a login", "pull access denied for my-ap", "did you mean my-app:v2 or my-app:latest?", "kubectl -n shop set image pod/web app=my-app:v2", "create secret docker-registry"}},
-		"image, tag":      {pod: pod(image("my-app:v3"), waits("ErrImageNeverPull", "…")), worst: Broken, says: []string{"imagePullPolicy Never", "set image pod/web app=my-app:v2"}},
-		"image, unknown":  {pod: pod(image("zebra"), waits("ErrImagePull", "dial tcp: lookup registry: no such host")), worst: Broken, says: []string{"this machine is offline", "docker build -t zebra ."}},
-		"no ConfigMap":    {pod: pod(waits("CreateContainerConfigError", `configmap "app-confg" not found`)), world: withConfig, worst: Broken, says: []string{`there is no ConfigMap "app-confg" in namespace "shop"`, "there is app-config", "kubectl -n shop create configmap app-confg"}},
-		"no key":          {pod: pod(waits("CreateContainerConfigError", `couldn't find key loglevel in ConfigMap shop/app-config`)), world: withConfig, worst: Broken, says: []string{`ConfigMap "app-config" has no key "loglevel"`, "it has log_level", "kubectl -n shop edit configmap app-config"}},
-		"volume's object": {pod: pod(waits("ContainerCreating", `MountVolume.SetUp failed for volume "c" : secret "db" not found`)), worst: Broken, says: []string{`volume c: there is no Secret "db"`, "create secret generic db"}},
-		"crash":           {pod: pod(crashed(corev1.ContainerStateTerminated{ExitCode: 3})), worst: Broken, says: []string{"CrashLoopBackOff: it ended with exit code 3", "restarted 3 times, the next time in 30s", "kubectl -n shop logs web -c app --previous"}, hasLog: true},
-		"crash, signal":   {pod: pod(crashed(corev1.ContainerStateTerminated{ExitCode: 139})), worst: Broken, says: []string{"SIGSEGV"}, hasLog: true},
-		"no such program": {pod: pod(crashed(corev1.ContainerStateTerminated{ExitCode: 128, Message: `runc create failed: unable to start container process: exec: "/x": stat /x: no such file or directory: unknown`})), worst: Broken, says: []string{`could not be started: exec: "/x": stat /x: no such file or directory`, "correct command and args"}},
-		"memory":          {pod: pod(limited, crashed(corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"})), worst: Broken, says: []string{"more memory than its limit 20Mi (OOMKilled)", "such as 40Mi"}, hasLog: true},
-		"liveness":        {pod: pod(crashed(corev1.ContainerStateTerminated{ExitCode: 0})), world: events(event("web", "Killing", "Container app failed liveness probe, will be restarted"), event("web", "Unhealthy", "Liveness probe failed: timeout")), worst: Broken, says: []string{"its liveness probe fails", "Liveness probe failed: timeout", "livenessProbe"}, hasLog: true},
-		"readiness":       {pod: pod(unreadyPod, probed), world: events(event("web", "Unhealthy", "Readiness probe failed: dial tcp 10.0.0.1:8081: connect: connection refused")), worst: Unready, says: []string{"readiness probe (GET /ok on port 8081) does not succeed", "5s ago, 4 times", "nothing listens on port 8081", "declares 8080 (web)"}},
-		"init":            {pod: pod(unreadyPod, initialising), worst: Stuck, says: []string{"init container wait still runs; 0 of 1 init containers have ended", "logs web -c wait -f"}, hasLog: true},
-		"no claim":        {pod: pod(unscheduledPod, claims("data")), worst: Stuck, says: []string{`there is no PersistentVolumeClaim "data"`}},
-		"no class":        {pod: pod(unscheduledPod, claims("data")), world: classless, worst: Stuck, says: []string{`its claim data: there is no StorageClass "fast"`, "standard is the default"}},
-		"no node":         {pod: pod(unscheduledPod, refusedBy("0/1 nodes are available: 1 Insufficient cpu.")), worst: Stuck, says: []string{"1 Insufficient cpu", "lower resources.requests"}},
-		"a taint":         {pod: pod(unscheduledPod, refusedBy("0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.")), worst: Stuck, says: []string{"untolerated taint {gpu: yes}.", "kubectl taint node n1 gpu-"}},
-		"other scheduler": {pod: pod(unscheduledPod, func(p *corev1.Pod) { p.Spec.SchedulerName = "mine" }), worst: Stuck, says: []string{`a scheduler called "mine"`}},
+		"well": {pod: pod(), says: []string{"nothing is wrong: it runs on n1, ready for 60s"}},
+		"image, typing": {
+			pod: pod(image("my-ap:v2"), waits("ImagePullBackOff", `Back-off pulling image "my-ap:v2": ErrImagePull: pull access denied for my-ap`)), worst: Broken,
+			says: []string{"image my-ap:v2 is not on the node's engine", "no such image, or wants a login", "pull access denied for my-ap", "did you mean my-app:v2 or my-app:latest?", "kubectl -n shop set image pod/web app=my-app:v2", "create secret docker-registry"},
+		},
+		"image, tag": {
+			pod: pod(image("my-app:v3"), waits("ErrImageNeverPull", "…")), worst: Broken,
+			says: []string{"imagePullPolicy Never", "set image pod/web app=my-app:v2"},
+		},
+		"image, unknown": {
+			pod: pod(image("zebra"), waits("ErrImagePull", "dial tcp: lookup registry: no such host")), worst: Broken,
+			says: []string{"this machine is offline", "docker build -t zebra ."},
+		},
+		"no ConfigMap": {
+			pod: pod(waits("CreateContainerConfigError", `configmap "app-confg" not found`)), world: withConfig, worst: Broken,
+			says: []string{`there is no ConfigMap "app-confg" in namespace "shop"`, "there is app-config", "kubectl -n shop create configmap app-confg"},
+		},
+		"no key": {
+			pod:   pod(waits("CreateContainerConfigError", `couldn't find key loglevel in ConfigMap shop/app-config`)),
+			world: withConfig, worst: Broken,
+			says: []string{`ConfigMap "app-config" has no key "loglevel"`, "it has log_level", "kubectl -n shop edit configmap app-config"},
+		},
+		"volume's object": {
+			pod: pod(waits("ContainerCreating", `MountVolume.SetUp failed for volume "c" : secret "db" not found`)), worst: Broken,
+			says: []string{`volume c: there is no Secret "db"`, "create secret generic db"},
+		},
+		"crash": {
+			pod: pod(crashed(corev1.ContainerStateTerminated{ExitCode: 3})), worst: Broken,
+			says: []string{"CrashLoopBackOff: it ended with exit code 3", "restarted 3 times, the next time in 30s", "kubectl -n shop logs web -c app --previous"}, hasLog: true,
+		},
+		"crash, signal": {pod: pod(crashed(corev1.ContainerStateTerminated{ExitCode: 139})), worst: Broken, says: []string{"SIGSEGV"}, hasLog: true},
+		"no such program": {
+			pod: pod(crashed(corev1.ContainerStateTerminated{ExitCode: 128, Message: `runc create failed: unable to start container process: exec: "/x": stat /x: no such file or directory: unknown`})), worst: Broken,
+			says: []string{`could not be started: exec: "/x": stat /x: no such file or directory`, "correct command and args"},
+		},
+		"memory": {
+			pod: pod(limited, crashed(corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"})), worst: Broken,
+			says: []string{"more memory than its limit 20Mi (OOMKilled)", "such as 40Mi"}, hasLog: true,
+		},
+		"liveness": {
+			pod:   pod(crashed(corev1.ContainerStateTerminated{ExitCode: 0})),
+			world: events(event("web", "Killing", "Container app failed liveness probe, will be restarted"), event("web", "Unhealthy", "Liveness probe failed: timeout")), worst: Broken,
+			says: []string{"its liveness probe fails", "Liveness probe failed: timeout", "livenessProbe"}, hasLog: true,
+		},
+		"readiness": {
+			pod:   pod(unreadyPod, probed),
+			world: events(event("web", "Unhealthy", "Readiness probe failed: dial tcp 10.0.0.1:8081: connect: connection refused")), worst: Unready,
+			says: []string{"readiness probe (GET /ok on port 8081) does not succeed", "5s ago, 4 times", "nothing listens on port 8081", "declares 8080 (web)"},
+		},
+		"init": {
+			pod: pod(unreadyPod, initialising), worst: Stuck,
+			says: []string{"init container wait still runs; 0 of 1 init containers have ended", "logs web -c wait -f"}, hasLog: true,
+		},
+		"no claim": {pod: pod(unscheduledPod, claims("data")), worst: Stuck, says: []string{`there is no PersistentVolumeClaim "data"`}},
+		"no class": {
+			pod: pod(unscheduledPod, claims("data")), world: classless, worst: Stuck,
+			says: []string{`its claim data: there is no StorageClass "fast"`, "standard is the default"},
+		},
+		"no node": {
+			pod: pod(unscheduledPod, refusedBy("0/1 nodes are available: 1 Insufficient cpu.")), worst: Stuck,
+			says: []string{"1 Insufficient cpu", "lower resources.requests"},
+		},
+		"a taint": {
+			pod: pod(unscheduledPod, refusedBy("0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.")), worst: Stuck,
+			says: []string{"untolerated taint {gpu: yes}.", "kubectl taint node n1 gpu-"},
+		},
+		"other scheduler": {
+			pod: pod(unscheduledPod, func(p *corev1.Pod) { p.Spec.SchedulerName = "mine" }), worst: Stuck,
+			says: []string{`a scheduler called "mine"`},
+		},
 		"gates": {pod: pod(func(p *corev1.Pod) {
 			p.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "example.org/lb"}}
 		}), worst: Unready, says: []string{"readiness gates are not: example.org/lb"}},
-		"finalizers":       {pod: pod(deleted(time.Minute, 1), over, func(p *corev1.Pod) { p.Finalizers = []string{"example.org/hold"} }), worst: Stuck, says: []string{"kept by finalizers: example.org/hold", `patch pod web -p '{"metadata":{"finalizers":null}}'`}},
-		"stops slowly":     {pod: pod(deleted(10*time.Second, 600)), worst: Note, says: []string{"have 9m50s of their 600s of grace left", "delete pod web --grace-period=1"}},
-		"deleted, no node": {pod: pod(deleted(time.Hour, 30)), world: silent, worst: Stuck, says: []string{"its node n1 is away", "--force --grace-period=0"}},
-		"silent node":      {pod: pod(), world: silent, worst: Down, says: []string{"its node n1 is not ready: Kubelet stopped posting node status.", "karve why node/n1"}},
+		"finalizers": {
+			pod: pod(deleted(time.Minute, 1), over, func(p *corev1.Pod) { p.Finalizers = []string{"example.org/hold"} }), worst: Stuck,
+			says: []string{"kept by finalizers: example.org/hold", `patch pod web -p '{"metadata":{"finalizers":null}}'`},
+		},
+		"stops slowly": {
+			pod: pod(deleted(10*time.Second, 600)), worst: Note,
+			says: []string{"have 9m50s of their 600s of grace left", "delete pod web --grace-period=1"},
+		},
+		"deleted, no node": {
+			pod: pod(deleted(time.Hour, 30)), world: silent, worst: Stuck,
+			says: []string{"its node n1 is away", "--force --grace-period=0"},
+		},
+		"silent node": {
+			pod: pod(), world: silent, worst: Down,
+			says: []string{"its node n1 is not ready: Kubelet stopped posting node status.", "karve why node/n1"},
+		},
 		"evicted": {pod: pod(func(p *corev1.Pod) {
 			p.Status = corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted", Message: "The node was low on resource: memory."}
 		}), worst: Broken, says: []string{"Evicted from node n1", "low on resource: memory", "kubectl -n shop delete pod web"}},
@@ -136,12 +199,19 @@ func TestPods(t *testing.T) {
 			p.Status.Phase = corev1.PodFailed
 			p.Status.ContainerStatuses[0].State.Terminated.ExitCode = 127
 		}), worst: Broken, says: []string{"the shell did not find the program"}, hasLog: true},
-		"sandbox": {pod: pod(waits("ContainerCreating", "")), world: events(event("web", "FailedCreatePodSandBox", "no addresses left")), worst: Broken, says: []string{"its sandbox cannot be made: no addresses left"}},
+		"sandbox": {
+			pod:   pod(waits("ContainerCreating", "")),
+			world: events(event("web", "FailedCreatePodSandBox", "no addresses left")), worst: Broken,
+			says: []string{"its sandbox cannot be made: no addresses left"},
+		},
 		"was restarted": {pod: pod(func(p *corev1.Pod) {
 			p.Status.ContainerStatuses[0].RestartCount = 2
 			p.Status.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 1, FinishedAt: ago(time.Minute)}
 		}), says: []string{"it is ready; container app was restarted 60s ago (2 times in all): it ended with exit code 1"}},
-		"sidecar not ready": {pod: pod(unreadyPod, sidecar), world: events(event("web", "Unhealthy", "Startup probe failed: no")), worst: Unready, says: []string{"init container proxy: runs, and its startup probe (run true) does not succeed"}},
+		"sidecar not ready": {
+			pod: pod(unreadyPod, sidecar), world: events(event("web", "Unhealthy", "Startup probe failed: no")), worst: Unready,
+			says: []string{"init container proxy: runs, and its startup probe (run true) does not succeed"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			found, err := world(c.world, c.pod).About(Subject{"pod", "shop", "web"})

@@ -211,7 +211,8 @@ func uncreated(namespace, message string) Finding {
 	case strings.Contains(message, "exceeded quota"):
 		f.Do = []string{kubectl(namespace, "describe quota"), "free some of it, or raise the quota's spec.hard"}
 	case strings.Contains(message, "violates PodSecurity"):
-		f.Do = []string{"change the pods' securityContext as it says, or allow more in the namespace:", fmt.Sprintf("kubectl label --overwrite namespace %s pod-security.kubernetes.io/enforce=baseline", namespace)}
+		f.Do = []string{"change the pods' securityContext as it says, or allow more in the namespace:"}
+		f.Do = append(f.Do, fmt.Sprintf("kubectl label --overwrite namespace %s pod-security.kubernetes.io/enforce=baseline", namespace))
 	case missingAccount.MatchString(message):
 		f.Do = []string{kubectl(namespace, "create serviceaccount %s", missingAccount.FindStringSubmatch(message)[1])}
 	case strings.Contains(message, "per Container is") || strings.Contains(message, "per Pod is"):
