@@ -54,7 +54,7 @@ func root() *cobra.Command {
   karve down      stop it; the data stays
   karve kubectl   kubectl, built in
 
-Which cluster a command means: --name, else $KARVE_NAME, else that of kubectl's current context if it runs on this
+Which cluster a command means: --name, else $KARVE_NAME, else that of kubectl's current context if it is on this
 machine, else the only one that runs, else "karve". up, restore and down --purge heed the first two only.
 karve completion bash|zsh|fish prints a script that completes commands, flags and names.`,
 		SilenceUsage:      true,

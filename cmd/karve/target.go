@@ -59,8 +59,11 @@ func (t *target) choose(cmd *cobra.Command) (err error) {
 	return err
 }
 
-// guessed is the cluster that kubectl talks to, if it runs on this machine, else the only one that does.
+// guessed is the cluster that kubectl talks to, if it is one of this machine's, else the only one that runs.
 func guessed(known map[string]cluster.Dir, current string) (string, error) {
+	if _, ok := known[current]; ok {
+		return current, nil
+	}
 	var run []string
 	for name, dir := range known {
 		if _, ok := running(dir); ok {
@@ -70,8 +73,6 @@ func guessed(known map[string]cluster.Dir, current string) (string, error) {
 	slices.Sort(run)
 	_, exists := known[cluster.DefaultName]
 	switch {
-	case slices.Contains(run, current):
-		return current, nil
 	case len(run) == 1:
 		return run[0], nil
 	case len(run) > 1 && !exists:
