@@ -63,6 +63,8 @@ func TestAgentAndEngineAreKilled(t *testing.T) {
 	for name := range wanted {
 		w.wait(name, "running", running)
 	}
+	w.kill() // what the engine has left behind is looked for at a start, and now and then
+	w.restart()
 	why := ""
 	require.Eventually(t, func() bool {
 		if why = w.unsettled(wanted); why == "" {

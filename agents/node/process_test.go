@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -57,7 +58,7 @@ func runAgent(text string) error {
 		return err
 	}
 	defer conn.Close()
-	rt, err := docker.New(docker.Config{Host: spec.Engine})
+	rt, err := docker.New(docker.Config{Host: spec.Engine, LostAfter: time.Second})
 	if err != nil {
 		return err
 	}

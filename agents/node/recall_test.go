@@ -1,6 +1,8 @@
 package node_test
 
 import (
+	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +15,8 @@ import (
 	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/agents/node/volume"
 	karveclient "karve.dev/karve/internal/client"
+	"karve.dev/karve/internal/identity"
+	"karve.dev/karve/internal/transport"
 )
 
 // needy is a pod that uses what only the API has: a ConfigMap, a Secret as a file and as a variable, and a token.
@@ -63,6 +67,51 @@ func TestAgentStartsWhileTheAPIIsAway(t *testing.T) {
 	w.wait("crashes", "restarted", restarted(1))
 	w.wait("ails", "restarted", func(p *corev1.Pod) bool { return p.Status.ContainerStatuses[0].RestartCount >= 1 })
 	w.wait("goes", "gone", gone)
+}
+
+// TestAgentStartsWhileTheAPIHangs has the API take connections and never say anything.
+func TestAgentStartsWhileTheAPIHangs(t *testing.T) {
+	w := newWorld(t, 27)
+	w.create(pod("crashes", corev1.Container{}))
+	crashes := w.wait("crashes", "running", running)
+	w.until("the node knows all", func() bool { return w.acked == w.revision })
+	w.stop()
+	_, err := w.cli.ContainerKill(t.Context(), idOf(crashes), client.ContainerKillOptions{})
+	require.NoError(t, err)
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	conn, err := transport.Dial(silent.Addr().String(), w.as(identity.NodePrefix+nodeName))
+	require.NoError(t, err)
+	defer conn.Close()
+	w.change = func(c *node.Config) { c.Conn, c.HealthConn, c.Client = conn, conn, karveclient.New(conn, "kubelet") }
+	w.start()
+	w.untilRuns("crashes", 1)
+	w.stop()
+}
+
+// TestVolumesComeFirst has a pod wait for two volumes. Each is named, and no image is asked for before they are there.
+func TestVolumesComeFirst(t *testing.T) {
+	w := newWorld(t, 28)
+	p := pod("waits", corev1.Container{VolumeMounts: []corev1.VolumeMount{{Name: "a", MountPath: "/a"}, {Name: "b", MountPath: "/b"}}}, corev1.Container{
+		Name: "other", Args: []string{"sleep", "1h"}, VolumeMounts: []corev1.VolumeMount{{Name: "a", MountPath: "/a"}},
+	})
+	for _, name := range []string{"a", "b"} {
+		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
+			ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "of-" + name}},
+		}})
+	}
+	w.create(p)
+	w.waitEvent(`FailedMount MountVolume.SetUp failed for volume "a" : configmap "of-a" not found`)
+	w.waitEvent(`FailedMount MountVolume.SetUp failed for volume "b" : configmap "of-b" not found`)
+	w.setConfigMap(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "of-a"}})
+	w.setConfigMap(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "of-b"}})
+	w.wait("waits", "running", running)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := strings.Join(w.events, "\n")
+	require.Equal(t, 2, strings.Count(all, " Pulled "), all)
+	require.LessOrEqual(t, strings.Count(all, "FailedMount"), 4, all)
 }
 
 // untilRuns waits for an attempt of a pod's container that the API knows nothing of.

@@ -38,26 +38,43 @@ func (w *worker) beginStop(ctx context.Context, a podstate.Action) {
 	w.pool.cfg.Events.EventOn(w.ref(a.Name), corev1.EventTypeNormal, "Killing", "%s", a.Why)
 	pod, signal := w.pod, w.stopSignal(a)
 	w.launch(ctx, a.Name, podstate.Op{Verb: podstate.Stop, Deadline: deadline}, func(ctx context.Context) {
-		err := w.stopContainer(ctx, pod, a, s, signal)
+		w.insistOnStop(ctx, pod, a, s, signal)
 		w.mu.Lock()
 		delete(w.stops, a.ID)
 		w.mu.Unlock()
-		if err != nil && ctx.Err() == nil {
-			w.log().Warn("stop container", zapContainer(a.Name), zapError(err))
-			w.waitOrLook(ctx, a.ID, s, retryDelay(2))
-		}
 	})
 }
 
-// stopContainer asks a container to end, waits, and kills it.
-func (w *worker) stopContainer(ctx context.Context, pod *corev1.Pod, a podstate.Action, s *stopping, signal string) error {
+// insistOnStop ends a container, again and again while the engine fails to.
+func (w *worker) insistOnStop(ctx context.Context, pod *corev1.Pod, a podstate.Action, s *stopping, signal string) {
+	for again := false; ; again = true {
+		err := w.stopContainer(ctx, pod, a, s, signal, again)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if !again {
+			w.log().Warn("stop container", zapContainer(a.Name), zapError(err))
+		}
+		w.waitOrLook(ctx, a.ID, s, retryDelay(2))
+		select {
+		case <-s.ended:
+			return
+		default:
+		}
+	}
+}
+
+// stopContainer asks a container to end, waits, and kills it. What comes before that is done once.
+func (w *worker) stopContainer(ctx context.Context, pod *corev1.Pod, a podstate.Action, s *stopping, signal string, again bool) error {
 	rt := w.pool.cfg.Runtime
-	if a.Grace > 0 {
+	if a.Grace > 0 && !again {
 		began := time.Now()
 		w.preStop(ctx, pod, a, s)
 		if pod.DeletionTimestamp != nil {
 			w.waitDrained(ctx, s, began.Add(a.Grace/2))
 		}
+	}
+	if a.Grace > 0 {
 		if err := rt.Signal(ctx, a.ID, signal); err != nil {
 			return err
 		}

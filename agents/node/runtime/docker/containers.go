@@ -186,6 +186,7 @@ func (r *Runtime) List(ctx context.Context, owner runtime.Owner) ([]runtime.Cont
 			kept = append(kept, c)
 		}
 	}
+	r.removeLostGroups(listCtx, kept)
 	return kept, nil
 }
 

@@ -36,6 +36,8 @@ type Config struct {
 	// LogMaxSize and LogMaxFiles rotate containers' logs; zero for 10 MiB and 5 files, as the kubelet does.
 	LogMaxSize  int64
 	LogMaxFiles int
+	// LostAfter is how old a control group must be that no container has, before it is removed; a minute by default.
+	LostAfter time.Duration
 }
 
 // Runtime is a runtime.Runtime on a Docker Engine. One serves any number of nodes.
@@ -43,6 +45,7 @@ type Runtime struct {
 	cli       *client.Client
 	pause     pause.Image
 	logConfig map[string]string
+	lostAfter time.Duration
 
 	loading sync.Mutex
 }
@@ -75,10 +78,13 @@ func New(cfg Config) (*Runtime, error) {
 	if cfg.LogMaxSize == 0 {
 		cfg.LogMaxSize = 10 << 20
 	}
+	if cfg.LostAfter == 0 {
+		cfg.LostAfter = time.Minute
+	}
 	if cfg.LogMaxFiles == 0 {
 		cfg.LogMaxFiles = 5
 	}
-	return &Runtime{cli: cli, pause: image, logConfig: map[string]string{
+	return &Runtime{cli: cli, pause: image, lostAfter: cfg.LostAfter, logConfig: map[string]string{
 		"max-size": strconv.FormatInt(cfg.LogMaxSize, 10), "max-file": strconv.Itoa(cfg.LogMaxFiles),
 	}}, nil
 }

@@ -1,11 +1,17 @@
 package docker
 
 import (
+	"context"
+	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"karve.dev/karve/agents/node/cgroup"
+	"karve.dev/karve/agents/node/runtime"
 )
 
 // endLost kills the processes of a container that never ran as far as the engine knew when it removed it. An engine that is
@@ -21,6 +27,27 @@ func endLost(container string) {
 			killIf(pid, func() bool { return belongs(pid, container) })
 		}
 	}
+}
+
+// removeLostGroups removes the control groups of containers that the engine no longer knows: one that is killed while it
+// removes a container leaves them. A container that runs shows where such groups are.
+func (r *Runtime) removeLostGroups(ctx context.Context, containers []runtime.Container) {
+	i := slices.IndexFunc(containers, func(c runtime.Container) bool { return c.State == runtime.Running && belongs(c.PID, c.ID) })
+	if i < 0 {
+		return
+	}
+	groups, err := cgroup.Here()
+	if err != nil {
+		return
+	}
+	group, err := groups.OfProcess(containers[i].PID)
+	if err != nil {
+		return // it has just ended; there is another time
+	}
+	group.RemoveLost(r.lostAfter, func(id string) bool {
+		_, err := r.Inspect(ctx, id)
+		return errors.Is(err, runtime.ErrNotFound)
+	})
 }
 
 // killIf kills a process of which something is true. A handle makes sure that it is still the same one.
