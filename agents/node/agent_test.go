@@ -174,6 +174,8 @@ func TestCrashLoop(t *testing.T) {
 	require.Equal(t, "StartError", end.Reason)
 	require.EqualValues(t, 128, end.ExitCode)
 	require.Contains(t, end.Message, "/nonsense")
+	w.delete("nonsense", 0) // not while the engine makes its next container
+	w.wait("nonsense", "gone", gone)
 }
 
 func TestImagesThatCannotBeHad(t *testing.T) {

@@ -48,7 +48,7 @@ func asByAKubelet(t *testing.T, w *world) {
 			}, "Failed Error: "},
 		{"no-such-probe", func(p *corev1.Pod) {
 			p.Spec.Containers[0].LivenessProbe = &corev1.Probe{
-				ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"/nope"}}}, PeriodSeconds: 1, FailureThreshold: 1,
+				ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"/nope"}}}, PeriodSeconds: 1, FailureThreshold: 1, TimeoutSeconds: 30,
 			}
 		}, running, "Unhealthy Liveness probe errored and resulted in unknown state: OCI runtime exec failed"},
 		{"out-of-time", func(p *corev1.Pod) { p.Spec.ActiveDeadlineSeconds = new(int64(1)) },

@@ -37,7 +37,11 @@ func check(ctx context.Context, j *job) error {
 	case handler.Exec != nil:
 		return checkExec(ctx, j.Exec, handler.Exec.Command, timeout)
 	case handler.HTTPGet != nil:
-		return HTTPGet(ctx, j.Spec, j.Host, handler.HTTPGet)
+		elsewhere, err := httpGet(ctx, j.Spec, j.Host, handler.HTTPGet)
+		if elsewhere != nil && j.Warned != nil {
+			j.Warned(fmt.Sprintf("%s probe warning: Probe terminated redirects, Response body: %s", j.title(), elsewhere))
+		}
+		return err
 	case handler.TCPSocket != nil:
 		return TCPConnect(ctx, j.Spec, j.Host, handler.TCPSocket)
 	case handler.GRPC != nil:

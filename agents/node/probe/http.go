@@ -36,19 +36,29 @@ func verdict(res *http.Response) error {
 // HTTPGet asks a container's HTTP server. Redirects are followed within the host; one that leads elsewhere counts as a
 // success.
 func HTTPGet(ctx context.Context, c *corev1.Container, host string, get *corev1.HTTPGetAction) error {
+	_, err := httpGet(ctx, c, host, get)
+	return err
+}
+
+// httpGet is HTTPGet; what the server answered that sent the client elsewhere is returned, and not nil.
+func httpGet(ctx context.Context, c *corev1.Container, host string, get *corev1.HTTPGetAction) (elsewhere []byte, err error) {
 	req, err := request(ctx, c, host, get)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	res, err := httpClient(req.URL.Hostname()).Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer res.Body.Close()
-	if _, err := io.CopyN(io.Discard, res.Body, maxBody); err != nil && err != io.EOF {
-		return err
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody))
+	if err != nil {
+		return nil, err
 	}
-	return verdict(res)
+	if redirects(res) {
+		elsewhere = body
+	}
+	return elsewhere, verdict(res)
 }
 
 func redirects(res *http.Response) bool {

@@ -49,7 +49,7 @@ func TestHTTP(t *testing.T) {
 	t.Cleanup(func() { close(block) })
 	for path, want := range map[string]string{
 		"/ok?q=1": "", "ok?q=1": "", "/down": "HTTP probe failed with statuscode: 503", "/moved": "HTTP probe failed with statuscode: 503",
-		"/away": "", "/large": "", "/hangs": "context deadline exceeded", "/nowhere": "HTTP probe failed with statuscode: 404",
+		"/away": "Liveness probe warning: Probe terminated redirects, Response body: ", "/large": "", "/hangs": "context deadline exceeded", "/nowhere": "HTTP probe failed with statuscode: 404",
 		"/slowly": "", "/cut": "unexpected EOF", "/closes": "EOF",
 	} {
 		for scheme, server := range map[corev1.URIScheme]*httptest.Server{corev1.URISchemeHTTP: plainServer, corev1.URISchemeHTTPS: secure} {
@@ -92,12 +92,14 @@ func TestPortsThatDoNotAnswer(t *testing.T) {
 	require.Equal(t, "Liveness probe failed: dial tcp "+addr.String()+": i/o timeout", probed(t, m, &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: silent}}))
 }
 
-// probed makes a probe once, as a liveness probe, and returns what is said about a failure.
+// probed makes a probe once, as a liveness probe, and returns what is said about it.
 func probed(t *testing.T, m *Manager, p *corev1.Probe) string {
 	p.PeriodSeconds, p.FailureThreshold = 600, 1
 	said := make(chan string, 1)
 	tg := target(&corev1.Container{LivenessProbe: p}, make(chan struct{}, 1))
-	tg.UID, tg.Unhealthy = t.Name()+p.String(), func(message string) { said <- message }
+	tg.UID = t.Name() + p.String()
+	tg.Unhealthy = func(message string) { said <- message }
+	tg.Warned = tg.Unhealthy
 	m.Add(tg)
 	defer m.Remove(tg.UID, tg.Spec.Name)
 	count := func() (c Count) {
@@ -109,10 +111,15 @@ func probed(t *testing.T, m *Manager, p *corev1.Probe) string {
 		return c
 	}
 	require.Eventually(t, func() bool { c := count(); return c.Succeeded+c.Failed > 0 }, 10*time.Second, time.Millisecond)
-	if count().Succeeded > 0 {
+	if count().Failed > 0 {
+		return <-said
+	}
+	select {
+	case warning := <-said:
+		return warning
+	default:
 		return ""
 	}
-	return <-said
 }
 
 func BenchmarkHTTPGet(b *testing.B) {

@@ -37,6 +37,8 @@ type Target struct {
 	// Changed is called when the health has changed (Health tells it), Unhealthy for each failed probe.
 	Changed   func()
 	Unhealthy func(message string)
+	// Warned is called for each probe that succeeded only because it was sent elsewhere; nil when nobody wants to know.
+	Warned func(message string)
 }
 
 // Manager probes containers until they are removed. Its methods are safe for concurrent use.

@@ -34,6 +34,9 @@ func (m *Manager) conclude(j *job, err error) {
 	}
 }
 
+// title is the probe's name for people.
+func (j *job) title() string { return strings.ToUpper(j.kind.name[:1]) + j.kind.name[1:] }
+
 func (j *job) say(how string, err error) {
-	j.Unhealthy(fmt.Sprintf("%s%s probe %s: %v", strings.ToUpper(j.kind.name[:1]), j.kind.name[1:], how, err))
+	j.Unhealthy(fmt.Sprintf("%s probe %s: %v", j.title(), how, err))
 }

@@ -269,6 +269,7 @@ func (w *worker) probe(c *runtime.Container) {
 			w.kick()
 		},
 		Unhealthy: func(message string) { w.event(name, "Warning", "Unhealthy", "%s", message) },
+		Warned:    func(message string) { w.event(name, "Warning", "ProbeWarning", "%s", message) },
 	})
 	put(&w.obs.Health, name, w.pool.cfg.Probes.Health(string(w.uid), name))
 }
