@@ -58,21 +58,26 @@ func checkExec(ctx context.Context, exec Exec, command []string, timeout time.Du
 	case ctx.Err() != nil:
 		return fmt.Errorf("command timed out: %q timed out after %s", strings.Join(command, " "), timeout)
 	case err != nil:
-		return unmade{err}
-	case (code == notExecutable || code == notFound) && strings.HasPrefix(output, engineSays):
-		return unmade{errors.New(strings.TrimSpace(output))}
+		return unmade{cause(err)}
 	case code != 0:
 		return errors.New(output)
 	}
 	return nil
 }
 
-// What the engine answers for a command that it could not start: a shell's exit code, and its own words as the output.
-const (
-	notExecutable = 126
-	notFound      = 127
-	engineSays    = "OCI runtime exec failed"
-)
+// cause leaves out what differs from one try to the next, so that events about it are one.
+func cause(err error) error {
+	var fault *runtime.StartError
+	if errors.As(err, &fault) {
+		if i := strings.Index(fault.Message, engineSays); i > 0 {
+			return errors.New(fault.Message[i:])
+		}
+	}
+	return err
+}
+
+// engineSays begins what the engine says of a command that it cannot start.
+const engineSays = "OCI runtime exec failed"
 
 // Port resolves a port by number or by the name that the container gives it.
 func Port(c *corev1.Container, port intstr.IntOrString) (int, error) {

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/internal/turns"
 )
 
@@ -103,7 +104,7 @@ func TestLivenessAndStartup(t *testing.T) {
 
 	tg.Exec = func(context.Context, []string) (int, string, error) {
 		ran.Add(1)
-		return 127, "OCI runtime exec failed: no such file\n", nil
+		return 0, "", &runtime.StartError{Message: "failed to start exec 4711: OCI runtime exec failed: no such file"}
 	}
 	m.Add(tg)
 	require.Equal(t, "Liveness probe errored and resulted in unknown state: OCI runtime exec failed: no such file", <-said)
