@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"karve.dev/karve/internal/client"
+	"karve.dev/karve/internal/conditions"
 	"karve.dev/karve/internal/informer"
 	"karve.dev/karve/services/scheduler/framework"
 	"karve.dev/karve/services/scheduler/preemption"
@@ -102,6 +103,9 @@ func (s *Scheduler) foreseen(pod *corev1.Pod) *corev1.Pod {
 	pod = pod.DeepCopy()
 	now := metav1.Now()
 	pod.DeletionTimestamp = &now
+	if !preempted(pod) {
+		pod.Status.Conditions = append(pod.Status.Conditions, s.disrupted())
+	}
 	return pod
 }
 
@@ -112,11 +116,24 @@ func (s *Scheduler) clearing(node string, pod *snapshot.Pod) bool {
 		return false
 	}
 	for _, p := range n.Pods {
-		if p.Object.DeletionTimestamp != nil && p.Priority() < pod.Priority() {
+		if p.Object.DeletionTimestamp != nil && preempted(p.Object) && p.Priority() < pod.Priority() {
 			return true
 		}
 	}
 	return false
+}
+
+func preempted(pod *corev1.Pod) bool {
+	c := conditions.Pod(pod, corev1.DisruptionTarget)
+	return c != nil && c.Status == corev1.ConditionTrue && c.Reason == corev1.PodReasonPreemptionByScheduler
+}
+
+// disrupted is what a pod's status says when it is told to go.
+func (s *Scheduler) disrupted() corev1.PodCondition {
+	return corev1.PodCondition{
+		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonPreemptionByScheduler,
+		Message: s.cfg.Name + ": preempting to accommodate a higher priority pod", LastTransitionTime: metav1.Now(),
+	}
 }
 
 // clear deletes the victims of a pod on a node, with their grace, and says on them what for. The item is the loop's by now.
@@ -137,10 +154,7 @@ func (s *Scheduler) evict(ctx context.Context, victim *corev1.Pod) error {
 	defer cancel()
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": victim.UID},
-		"status": map[string]any{"conditions": []corev1.PodCondition{{
-			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonPreemptionByScheduler,
-			Message: s.cfg.Name + ": preempting to accommodate a higher priority pod", LastTransitionTime: metav1.Now(),
-		}}},
+		"status":   map[string]any{"conditions": []corev1.PodCondition{s.disrupted()}},
 	})
 	if err != nil {
 		return fmt.Errorf("encode the condition of pod %s/%s: %w", victim.Namespace, victim.Name, err)

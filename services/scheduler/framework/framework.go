@@ -30,6 +30,10 @@ type Reason struct {
 	Message string
 	// Counterfactual says what would have to change, where the plugin can tell.
 	Counterfactual string
+	// Lasting says that it stays so whatever pods leave the node.
+	Lasting bool
+	// Also are further reasons that the same filter has.
+	Also []*Reason
 }
 
 // NodeFilter says why a node cannot take the pod that it was made for; nil when it can.
@@ -145,7 +149,7 @@ func Refuse(plugins []Plugin, s *snapshot.Snapshot, pod *snapshot.Pod) *Verdict 
 func refuse(filters []boundFilter, n *snapshot.Node) (Verdict, bool) {
 	for _, f := range filters {
 		if r := f.check(n); r != nil {
-			return Verdict{Node: n, Plugin: f.plugin.Name, Reasons: []*Reason{r}}, true
+			return Verdict{Node: n, Plugin: f.plugin.Name, Reasons: append([]*Reason{r}, r.Also...)}, true
 		}
 	}
 	return Verdict{}, false
@@ -164,8 +168,13 @@ func Explain(plugins []Plugin, s *snapshot.Snapshot, pod *snapshot.Pod, visit fu
 	filters := filtersFor(plugins, s, pod)
 	for _, n := range s.Nodes() {
 		for _, f := range filters {
-			if r := f.check(n); r != nil {
-				visit(n, f.plugin.Name, r)
+			r := f.check(n)
+			if r == nil {
+				continue
+			}
+			visit(n, f.plugin.Name, r)
+			for _, also := range r.Also {
+				visit(n, f.plugin.Name, also)
 			}
 		}
 	}

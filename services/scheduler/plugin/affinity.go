@@ -148,7 +148,7 @@ func scoreNodeAffinity(_ *snapshot.Snapshot, pod *snapshot.Pod) framework.NodeSc
 }
 
 var (
-	reasonPodAffinity  = &framework.Reason{Message: "node(s) didn't match pod affinity rules"}
+	reasonPodAffinity  = &framework.Reason{Message: "node(s) didn't match pod affinity rules", Lasting: true}
 	reasonAntiAffinity = &framework.Reason{Message: "node(s) didn't match pod anti-affinity rules", Counterfactual: "fits where none of the pods that it avoids runs"}
 	reasonExistingAnti = &framework.Reason{Message: "node(s) didn't satisfy existing pods anti-affinity rules"}
 )

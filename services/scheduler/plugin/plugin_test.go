@@ -102,7 +102,7 @@ func TestReasonsInTheWordsOfKubernetes(t *testing.T) {
 		{"too big", []*corev1.Node{node("a"), node("b")}, pod("p", cpu("5")), "0/2 nodes are available: 2 Insufficient cpu."},
 		{
 			"each for its own reason", []*corev1.Node{node("a", taint("gpu", corev1.TaintEffectNoSchedule)), node("b", cordoned), node("c")}, pod("p", cpu("5")),
-			"0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {gpu: yes}, 1 node(s) were unschedulable.",
+			"0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable.",
 		},
 		{"port taken", []*corev1.Node{node("a")}, pod("p", hostPort(80), func(p *corev1.Pod) { p.Labels = nil }), "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."},
 		{"avoided by a neighbour", []*corev1.Node{node("a")}, pod("p"), "0/1 nodes are available: 1 node(s) didn't satisfy existing pods anti-affinity rules."},

@@ -10,33 +10,41 @@ import (
 	"karve.dev/karve/services/scheduler/snapshot"
 )
 
-// filterResources refuses nodes without room for the pod's requests. A request of zero always fits.
+// filterResources refuses nodes without room for the pod's requests, and says of each resource that lacks. A request of zero
+// always fits.
 func filterResources(_ *snapshot.Snapshot, pod *snapshot.Pod) framework.NodeFilter {
 	want := &pod.Requests
 	return func(n *snapshot.Node) *framework.Reason {
 		have, used := &n.Allocatable, &n.Requested
-		switch {
-		case used.Pods+1 > have.Pods:
-			return &framework.Reason{Message: "Too many pods", Counterfactual: fmt.Sprintf("fits once the node runs fewer than %d pods", have.Pods)}
-		case want.MilliCPU > 0 && used.MilliCPU+want.MilliCPU > have.MilliCPU:
-			return lacks("cpu", resource.NewMilliQuantity(max(0, have.MilliCPU-used.MilliCPU), resource.DecimalSI))
-		case want.Memory > 0 && used.Memory+want.Memory > have.Memory:
-			return lacks("memory", resource.NewQuantity(max(0, have.Memory-used.Memory), resource.BinarySI))
-		case want.Ephemeral > 0 && used.Ephemeral+want.Ephemeral > have.Ephemeral:
-			return lacks("ephemeral-storage", resource.NewQuantity(max(0, have.Ephemeral-used.Ephemeral), resource.BinarySI))
+		var out []*framework.Reason
+		if used.Pods+1 > have.Pods {
+			out = append(out, &framework.Reason{Message: "Too many pods", Counterfactual: fmt.Sprintf("fits once the node runs fewer than %d pods", have.Pods)})
 		}
-		for name, v := range want.Extended {
-			if v > 0 && used.Extended[name]+v > have.Extended[name] {
-				return lacks(string(name), resource.NewQuantity(max(0, have.Extended[name]-used.Extended[name]), resource.DecimalSI))
+		lacks := func(name string, want, used, have int64, words func(free int64) string) {
+			if want == 0 || used+want <= have {
+				return
 			}
+			out = append(out, &framework.Reason{
+				Message: "Insufficient " + name, Counterfactual: fmt.Sprintf("fits if the %s request is at most %s", name, words(max(0, have-used))), Lasting: want > have,
+			})
 		}
-		return nil
+		lacks("cpu", want.MilliCPU, used.MilliCPU, have.MilliCPU, milli)
+		lacks("memory", want.Memory, used.Memory, have.Memory, bytes)
+		lacks("ephemeral-storage", want.Ephemeral, used.Ephemeral, have.Ephemeral, bytes)
+		for name, v := range want.Extended {
+			lacks(string(name), v, used.Extended[name], have.Extended[name], units)
+		}
+		if len(out) == 0 {
+			return nil
+		}
+		out[0].Also = out[1:]
+		return out[0]
 	}
 }
 
-func lacks(name string, free *resource.Quantity) *framework.Reason {
-	return &framework.Reason{Message: "Insufficient " + name, Counterfactual: fmt.Sprintf("fits if the %s request is at most %s", name, free)}
-}
+func milli(free int64) string { return resource.NewMilliQuantity(free, resource.DecimalSI).String() }
+func bytes(free int64) string { return resource.NewQuantity(free, resource.BinarySI).String() }
+func units(free int64) string { return resource.NewQuantity(free, resource.DecimalSI).String() }
 
 // Requests that pods without any count as in scores, so that they spread too; Kubernetes' values.
 const (

@@ -10,7 +10,7 @@ import (
 
 var (
 	reasonSpread      = &framework.Reason{Message: "node(s) didn't match pod topology spread constraints"}
-	reasonSpreadLabel = &framework.Reason{Message: "node(s) didn't match pod topology spread constraints (missing required label)", Counterfactual: "fits once the node has the constraint's topology label"}
+	reasonSpreadLabel = &framework.Reason{Message: "node(s) didn't match pod topology spread constraints (missing required label)", Counterfactual: "fits once the node has the constraint's topology label", Lasting: true}
 )
 
 // constraint is one topology spread constraint with its counts over the nodes that the pod could use.

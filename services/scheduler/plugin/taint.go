@@ -20,7 +20,7 @@ func filterTaints(_ *snapshot.Snapshot, pod *snapshot.Pod) framework.NodeFilter 
 				continue
 			}
 			return &framework.Reason{
-				Message:        fmt.Sprintf("node(s) had untolerated taint {%s: %s}", t.Key, t.Value),
+				Message:        "node(s) had untolerated taint(s)",
 				Counterfactual: fmt.Sprintf("fits with a toleration for %s:%s", t.Key, t.Effect),
 			}
 		}

@@ -15,7 +15,7 @@ import (
 
 var (
 	reasonSingleUse = &framework.Reason{
-		Message:        "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",
+		Message:        "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod",
 		Counterfactual: "fits once the pod that uses the claim is gone",
 	}
 	reasonUnbound = &framework.Reason{

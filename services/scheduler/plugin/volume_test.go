@@ -169,7 +169,7 @@ func TestAClaimForOnePodIsNotForTwo(t *testing.T) {
 	first := pod("first", claims("data"))
 	s.Place(first, "n1")
 	d := framework.Decide(plugin.Default(), s, pod("second", claims("data")), 0)
-	require.Equal(t, "0/2 nodes are available: 2 node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode.", d.Summary(2))
+	require.Equal(t, "0/2 nodes are available: 2 node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod.", d.Summary(2))
 	s.Remove(first.Object.UID)
 	require.NotNil(t, framework.Decide(plugin.Default(), s, pod("second", claims("data")), 0).Node)
 }

@@ -62,7 +62,7 @@ func Solve(p Problem) (*Candidate, string) {
 	counts, tried := map[string]int{}, 0
 	for _, v := range p.Decision.Verdicts {
 		switch {
-		case !helps[v.Plugin]:
+		case !helps[v.Plugin] || slices.ContainsFunc(v.Reasons, func(r *framework.Reason) bool { return r.Lasting }):
 			counts[notHelpful]++
 			continue
 		case hopeless:

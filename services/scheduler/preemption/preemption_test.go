@@ -78,7 +78,8 @@ func TestVictims(t *testing.T) {
 		"nobody helps":             {pods: on{"n1": {pod("a", "1", 0, 5), pod("b", "3", 100, 5)}}, pod: incoming("2"), why: "preemption: 0/1 nodes are available: 1 Insufficient cpu."},
 		"a taint stays": {nodes: []*corev1.Node{node("n1", corev1.Taint{Key: "gpu", Effect: corev1.TaintEffectNoSchedule})}, pods: on{"n1": {pod("a", "4", 0, 5)}}, pod: incoming("2"),
 			why: "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."},
-		"never": {pods: on{"n1": {pod("a", "4", 0, 5)}}, pod: patient, why: "preemption: not eligible due to preemptionPolicy=Never."},
+		"more than there is": {pods: on{"n1": {pod("a", "4", 0, 5)}}, pod: incoming("5"), why: "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."},
+		"never":              {pods: on{"n1": {pod("a", "4", 0, 5)}}, pod: patient, why: "preemption: not eligible due to preemptionPolicy=Never."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			snap := snapshot.New()

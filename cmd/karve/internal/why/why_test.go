@@ -165,9 +165,16 @@ func TestPods(t *testing.T) {
 			pod: pod(unscheduledPod, refusedBy("0/1 nodes are available: 1 Insufficient cpu.")), worst: Stuck,
 			says: []string{"1 Insufficient cpu", "lower resources.requests"},
 		},
+		"room is made": {
+			pod: pod(unscheduledPod, refusedBy("0/1 nodes are available: 1 Insufficient cpu."), func(p *corev1.Pod) { p.Status.NominatedNodeName = "n1" }), worst: Stuck,
+			says: []string{"room is being made for it on node n1"},
+		},
 		"a taint": {
-			pod: pod(unscheduledPod, refusedBy("0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.")), worst: Stuck,
-			says: []string{"untolerated taint {gpu: yes}.", "kubectl taint node n1 gpu-"},
+			pod: pod(unscheduledPod, refusedBy("0/1 nodes are available: 1 node(s) had untolerated taint(s). preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.")), worst: Stuck,
+			world: func(w *World) {
+				w.Nodes[0].Spec.Taints = []corev1.Taint{{Key: "gpu", Effect: corev1.TaintEffectNoSchedule}}
+			},
+			says: []string{"untolerated taint(s).", "kubectl taint node n1 gpu:NoSchedule-"},
 		},
 		"other scheduler": {
 			pod: pod(unscheduledPod, func(p *corev1.Pod) { p.Spec.SchedulerName = "mine" }), worst: Stuck,
