@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"karve.dev/karve/integration/cluster"
+	"karve.dev/karve/internal/chance"
 )
 
 const killedPod = `---
@@ -35,8 +35,8 @@ spec:
 // 200 pods are created and deleted. In the end what runs is exactly what the API says.
 func TestTheDaemonIsKilled(t *testing.T) {
 	c := cluster.Start(t)
-	chances := chance(t)
-	order := rand.New(rand.NewPCG(chances.Uint64(), 1))
+	chances := chance.New(t)
+	order := chance.Another(chances)
 	var left []string
 	done := make(chan struct{})
 	var busy sync.WaitGroup
@@ -69,18 +69,6 @@ func TestTheDaemonIsKilled(t *testing.T) {
 			return ""
 		})
 	}
-}
-
-// chance returns chances that are the same again when $KARVE_SEED says what this run has logged.
-func chance(t *testing.T) *rand.Rand {
-	seed := uint64(time.Now().UnixNano())
-	if text := os.Getenv("KARVE_SEED"); text != "" {
-		var err error
-		seed, err = strconv.ParseUint(text, 10, 64)
-		require.NoError(t, err)
-	}
-	t.Logf("KARVE_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
 }
 
 // createAndDelete creates pods in rounds and deletes all but a few in each, with grace or by force. A call that the daemon's

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,19 +17,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"karve.dev/karve/agents/node/runtime"
+	"karve.dev/karve/internal/chance"
 )
-
-// chance returns chances that are the same again when $KARVE_SEED says what this run has logged.
-func chance(t *testing.T) *rand.Rand {
-	seed := uint64(time.Now().UnixNano())
-	if text := os.Getenv("KARVE_SEED"); text != "" {
-		var err error
-		seed, err = strconv.ParseUint(text, 10, 64)
-		require.NoError(t, err)
-	}
-	t.Logf("KARVE_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
 
 // TestAgentAndEngineAreKilled kills the agent's process, the engine with its containerd, and both at once, at random
 // points while 200 pods come and go, each with a volume in memory. In the end exactly what the API says must run, and
@@ -39,14 +27,14 @@ func TestAgentAndEngineAreKilled(t *testing.T) {
 	e := newEngine(t)
 	w := newWorldOn(t, 18, e.host)
 	w.outside(e.host)
-	chances := chance(t)
+	chances := chance.New(t)
 	faults := []func(){
 		func() { w.kill(); w.restart() },
 		func() { e.kill(os.Kill); e.start() },
 		func() { both(w.kill, func() { e.kill(os.Kill) }); e.start(); w.restart() },
 		func() { both(w.kill, func() { e.kill(os.Kill) }); w.restart(); e.start() },
 	}
-	order := rand.New(rand.NewPCG(chances.Uint64(), 1))
+	order := chance.Another(chances)
 	var wanted map[string]bool
 	var coming sync.WaitGroup
 	coming.Go(func() { wanted = w.comeAndGo(order, 200, 10) })
