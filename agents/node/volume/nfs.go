@@ -11,13 +11,15 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"karve.dev/karve/agents/node/machine"
 )
 
-// nfsVersions are tried one after the other where the volume names none.
+// nfsVersions are tried one after the other where the volume names none. How a server says that it does not know one differs.
 var nfsVersions = []string{"4.2", "4.1", "4.0", "3"}
 
 // statusDaemon is the file by which the program that keeps NFS 3's locks is known to run.
-var statusDaemon = "/run/rpc.statd.pid"
+const statusDaemon = "/run/rpc.statd.pid"
 
 // mountNFS mounts a server's folder, unless it is mounted already. The kernel is asked without nfs-utils' mount.nfs, which
 // many machines do not have: what that would find out and add to the options is done here.
@@ -35,35 +37,29 @@ func mountNFS(ctx context.Context, src *corev1.NFSVolumeSource, dir string, opti
 		options = append(options, "ro")
 	}
 	source := net.JoinHostPort(src.Server, "") + src.Path
-	versions := nfsVersions
 	if given(options, "vers", "nfsvers") {
-		versions = []string{""}
+		return mountNFSVersion(ctx, source, dir, options)
 	}
-	for _, version := range versions {
-		if err = mountNFSVersion(ctx, source, dir, version, options); !errors.Is(err, errNotSpoken) {
-			return err
+	ctx, cancel := context.WithTimeout(ctx, mountTimeout) // for all together
+	defer cancel()
+	var errs []error
+	for _, version := range nfsVersions {
+		err := mountNFSVersion(ctx, source, dir, append(slices.Clone(options), "vers="+version))
+		if err == nil {
+			return nil
 		}
+		errs = append(errs, err)
 	}
-	return fmt.Errorf("the server speaks none of the versions %s: %w", strings.Join(nfsVersions, ", "), err)
+	return fmt.Errorf("neither NFS %s (%w) nor %s (%w)", nfsVersions[0], errs[0], nfsVersions[len(errs)-1], errs[len(errs)-1])
 }
 
-// errNotSpoken means that the server, or this machine, does not know a version of NFS.
-var errNotSpoken = errors.New("the version is not spoken")
-
-func mountNFSVersion(ctx context.Context, source, dir, version string, options []string) error {
-	if version != "" {
-		options = append(slices.Clone(options), "vers="+version)
-	}
+func mountNFSVersion(ctx context.Context, source, dir string, options []string) error {
 	if oldLocks(options) {
 		if _, err := os.Stat(statusDaemon); err != nil {
 			return errors.New("NFS 3 keeps locks through rpc.statd, which does not run here: start it (nfs-common has it), or give the volume the mount option nolock")
 		}
 	}
-	err := mount(ctx, source, dir, "nfs", options, "--internal-only")
-	if err != nil && version != "" && strings.Contains(err.Error(), "rotocol not supported") {
-		return fmt.Errorf("%w: %w", errNotSpoken, err)
-	}
-	return err
+	return mount(ctx, source, dir, "nfs", options, "--internal-only")
 }
 
 // oldLocks says whether locks are to be kept by the protocol of NFS 3.
@@ -101,7 +97,11 @@ func (m *Manager) Answers(prepared *Prepared, volume string) error {
 	if server == "" {
 		return nil
 	}
-	if _, err := m.disks.Of(prepared.Paths[volume], serverPatience); err != nil {
+	_, err := m.disks.Of(prepared.Paths[volume], serverPatience)
+	switch {
+	case errors.Is(err, machine.ErrSilent):
+		return fmt.Errorf("MountVolume.SetUp failed for volume %q : NFS server %s does not answer", volume, server)
+	case err != nil:
 		return fmt.Errorf("MountVolume.SetUp failed for volume %q : NFS server %s: %w", volume, server, err)
 	}
 	return nil

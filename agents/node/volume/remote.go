@@ -82,8 +82,11 @@ func run(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s failed: %w: %s", name, err, strings.TrimSpace(string(out)))
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s did not end in time: %w", name, ctx.Err())
+	case err != nil:
+		return fmt.Errorf("%s failed: %w: %s", name, err, strings.ReplaceAll(strings.TrimSpace(string(out)), "\n", " "))
 	}
 	return nil
 }
