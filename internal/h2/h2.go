@@ -25,6 +25,13 @@ type Source interface {
 	Stop()
 }
 
+// Trailed is a Source whose answer ends with trailers.
+type Trailed interface {
+	Source
+	// Trailer is called once the source is Done. It must not wait.
+	Trailer() http.Header
+}
+
 // State is what a source has to say about what comes next.
 type State uint8
 

@@ -50,7 +50,7 @@ func (w *response) begin(code int, end bool) {
 	if n, err := strconv.ParseInt(w.Header().Get("Content-Length"), 10, 63); err == nil && n >= 0 {
 		w.size = n
 	}
-	if end && w.size < 0 && w.hasBody() {
+	if _, said := w.header["Content-Length"]; end && !said && w.hasBody() {
 		w.header["Content-Length"] = []string{"0"}
 	}
 	if w.request.Method == http.MethodHead || !w.hasBody() || w.size == 0 {

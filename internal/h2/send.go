@@ -181,12 +181,15 @@ func (c *conn) ask(st *stream, buf []byte) []byte {
 		c.mu.Lock()
 		return buf[:begin]
 	}
-	if size == 0 && state != Done {
+	trailed, ok := st.source.(Trailed)
+	if size == 0 && (state != Done || ok) {
 		buf = buf[:begin]
 	} else {
 		buf[begin], buf[begin+1], buf[begin+2] = byte(size>>16), byte(size>>8), byte(size)
 	}
 	switch {
+	case state == Done && ok:
+		c.headers(st, 0, trailed.Trailer(), true)
 	case state == Done:
 		buf[begin+4] = byte(http2.FlagDataEndStream)
 		c.finished(st)

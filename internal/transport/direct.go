@@ -54,7 +54,7 @@ var _ Direct = (*inprocConn)(nil)
 
 // Run implements Direct.
 func (c *inprocConn) Run(ctx context.Context, method string, req any, onHeader func(metadata.MD), onMessage func(any) error, wake func()) (Source, error) {
-	svc, name, err := c.lookup(method)
+	svc, name, err := c.server.lookup(method)
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"strings"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -48,17 +47,9 @@ func (c *inprocConn) context(ctx context.Context) context.Context {
 	return identity.WithPeer(ctx, c.peer)
 }
 
-func (c *inprocConn) lookup(fullMethod string) (*service, string, error) {
-	name, method, ok := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
-	if svc := c.server.services[name]; ok && svc != nil {
-		return svc, method, nil
-	}
-	return nil, "", status.Errorf(codes.Unimplemented, "unknown service in method %q", fullMethod)
-}
-
 // Invoke runs a unary method in the caller's goroutine.
 func (c *inprocConn) Invoke(ctx context.Context, method string, args, reply any, _ ...grpc.CallOption) error {
-	svc, name, err := c.lookup(method)
+	svc, name, err := c.server.lookup(method)
 	if err != nil {
 		return err
 	}
@@ -79,7 +70,7 @@ func (c *inprocConn) Invoke(ctx context.Context, method string, args, reply any,
 
 // NewStream starts a streaming method in a goroutine that ends with the handler.
 func (c *inprocConn) NewStream(ctx context.Context, _ *grpc.StreamDesc, method string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
-	svc, name, err := c.lookup(method)
+	svc, name, err := c.server.lookup(method)
 	if err != nil {
 		return nil, err
 	}

@@ -3,17 +3,12 @@
 package transport
 
 import (
-	"context"
-	"crypto/tls"
-	"errors"
-	"fmt"
-	"net"
+	"strings"
 	"sync"
-	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"karve.dev/karve/internal/identity"
 )
@@ -73,53 +68,19 @@ func (s *Server) Conn(peer identity.User) grpc.ClientConnInterface {
 	return &inprocConn{server: s, peer: peer}
 }
 
+func (s *Server) lookup(fullMethod string) (*service, string, error) {
+	name, method, ok := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
+	if svc := s.services[name]; ok && svc != nil {
+		return svc, method, nil
+	}
+	return nil, "", status.Errorf(codes.Unimplemented, "unknown service in method %q", fullMethod)
+}
+
 func (s *Server) runStream(svc *service, d *grpc.StreamDesc, info *grpc.StreamServerInfo, ss grpc.ServerStream) error {
 	if s.stream == nil {
 		return d.Handler(svc.impl, ss)
 	}
 	return s.stream(svc.impl, ss, info, d.Handler)
-}
-
-// Serve accepts TLS connections on lis until ctx ends, then drains for a moment and closes what is left. A client
-// certificate that config verified names the peer.
-func (s *Server) Serve(ctx context.Context, lis net.Listener, config *tls.Config) error {
-	return s.serve(ctx, lis, credentials.NewTLS(config))
-}
-
-func (s *Server) serve(ctx context.Context, lis net.Listener, creds credentials.TransportCredentials) error {
-	opts := []grpc.ServerOption{
-		grpc.Creds(creds),
-		grpc.MaxRecvMsgSize(maxRequestBytes),
-		grpc.MaxSendMsgSize(MaxMessageBytes),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		grpc.MaxConcurrentStreams(20000),
-		grpc.ChainUnaryInterceptor(peerUnary), grpc.ChainStreamInterceptor(peerStream),
-	}
-	if s.unary != nil {
-		opts = append(opts, grpc.ChainUnaryInterceptor(s.unary))
-	}
-	if s.stream != nil {
-		opts = append(opts, grpc.ChainStreamInterceptor(s.stream))
-	}
-	g := grpc.NewServer(opts...)
-	for _, svc := range s.services {
-		g.RegisterService(svc.desc, svc.impl)
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- g.Serve(lis) }()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve gRPC on %s: %w", lis.Addr(), err)
-	case <-ctx.Done():
-	}
-	drained := time.AfterFunc(2*time.Second, g.Stop)
-	g.GracefulStop()
-	drained.Stop()
-	if err := <-failed; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-		return fmt.Errorf("serve gRPC on %s: %w", lis.Addr(), err)
-	}
-	return nil
 }
 
 // Wait returns when every in-process stream has ended; callers have ended their own contexts before.

@@ -11,12 +11,11 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/peer"
 
 	"karve.dev/karve/internal/identity"
 )
 
-// What the other side sends ahead of the reading: for one stream, and for all of a connection. Left alone, gRPC grows both up
+// What one side sends ahead of the other's reading: for one stream, and for all of a connection. Left alone, gRPC grows both up
 // to 16 MiB, and each reader that stalls would hold that much.
 const (
 	streamWindow     = 256 << 10
@@ -43,26 +42,6 @@ func UserOf(cert *x509.Certificate) identity.User {
 	// A UID that cannot be read is none: it only tells users of one name apart.
 	uid, _ := identity.CertificateUID(cert)
 	return identity.User{Name: cert.Subject.CommonName, UID: uid, Groups: cert.Subject.Organization}
-}
-
-func withTLSPeer(ctx context.Context) context.Context {
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return ctx
-	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok || len(info.State.VerifiedChains) == 0 {
-		return ctx
-	}
-	return identity.WithPeer(ctx, UserOf(info.State.VerifiedChains[0][0]))
-}
-
-func peerUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	return next(withTLSPeer(ctx), req)
-}
-
-func peerStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	return next(srv, &ServerStream{ServerStream: ss, Ctx: withTLSPeer(ss.Context())})
 }
 
 // ServerStream is a server stream with another context, for interceptors that add to it.

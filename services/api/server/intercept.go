@@ -95,6 +95,9 @@ func (i *Interceptors) Unary(ctx context.Context, req any, info *grpc.UnaryServe
 			res = nil
 		}
 		record.End(req, res, err, p != nil)
+		if err == nil {
+			aside(ctx, req, res)
+		}
 	}()
 	ctx, err = i.enter(ctx, info.FullMethod)
 	if err != nil {

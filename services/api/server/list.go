@@ -48,7 +48,7 @@ func (s *Server) List(ctx context.Context, req *apiv1.ListRequest) (*apiv1.Resul
 }
 
 func (r *request) encodeList(meta metav1.ListMeta, entries []*watch.Entry, as *apiv1.Representation) (*apiv1.Object, error) {
-	encoding := r.encoding(as)
+	encoding, pieces := r.encoding(as), as.GetInPieces() || r.onWire
 	listKind := r.GroupVersion().WithKind(r.ListKindName())
 	switch as.GetForm() {
 	case apiv1.Form_FORM_TABLE:
@@ -58,10 +58,10 @@ func (r *request) encodeList(meta metav1.ListMeta, entries []*watch.Entry, as *a
 		if encoding == protobuf {
 			return r.metadataList(meta, entries)
 		}
-		return jsonList(listKind, meta, entries, as, func(it *item) ([]byte, error) { return r.metadata(it, json_) })
+		return jsonList(listKind, meta, entries, pieces, func(it *item) ([]byte, error) { return r.metadata(it, json_) })
 	}
 	if encoding == json_ {
-		return jsonList(listKind, meta, entries, as, r.body)
+		return jsonList(listKind, meta, entries, pieces, r.body)
 	}
 	return protobufList(r.served, listKind, meta, entries)
 }
@@ -104,7 +104,7 @@ func (sv *served) metadataList(meta metav1.ListMeta, entries []*watch.Entry) (*a
 
 // jsonList lines up the JSON of the items: each is encoded once and shared while the cache keeps it. They are joined only
 // for callers that do not take them one by one.
-func jsonList(gvk schema.GroupVersionKind, meta metav1.ListMeta, entries []*watch.Entry, as *apiv1.Representation, encode func(*item) ([]byte, error)) (*apiv1.Object, error) {
+func jsonList(gvk schema.GroupVersionKind, meta metav1.ListMeta, entries []*watch.Entry, apart bool, encode func(*item) ([]byte, error)) (*apiv1.Object, error) {
 	head, err := json.Marshal(&meta)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
@@ -123,7 +123,7 @@ func jsonList(gvk schema.GroupVersionKind, meta metav1.ListMeta, entries []*watc
 	}
 	list := envelope(gvk, json_, []byte(codec.ListHead(gvk, head)))
 	list.Pieces = append(pieces, listEnd)
-	if !as.GetInPieces() {
+	if !apart {
 		list.Data, list.Pieces = join(list.Data, list.Pieces), nil
 	}
 	return list, nil

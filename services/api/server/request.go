@@ -15,6 +15,7 @@ import (
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	"karve.dev/karve/internal/identity"
+	"karve.dev/karve/internal/transport"
 	"karve.dev/karve/services/api/admission"
 	"karve.dev/karve/services/api/audit"
 	"karve.dev/karve/services/api/authz"
@@ -39,6 +40,8 @@ type request struct {
 	part string
 	// shownPatch is how a patch that does not fit is shown in its refusal; empty: by its outcome.
 	shownPatch string
+	// onWire: the answer is sent to another process.
+	onWire bool
 	// base is what the newest attempt of a change begins with; nil when it did not come from the cache.
 	base *watch.Entry
 }
@@ -58,6 +61,7 @@ func (s *Server) begin(ctx context.Context, ref *apiv1.ObjectRef, verb string, f
 	}
 	user, _ := identity.UserFrom(ctx)
 	r := &request{served: sv, namespace: ref.GetNamespace(), name: ref.GetName(), subresource: ref.GetSubresource(), user: user, now: time.Now()}
+	_, r.onWire = transport.OnWire(ctx)
 	attrs := authz.Attributes{
 		User: user, Verb: verb, Group: gv.Group, Version: gv.Version, Resource: sv.Resource,
 		Subresource: r.subresource, Namespace: r.namespace, Name: r.name,

@@ -2,7 +2,12 @@ package server
 
 import (
 	"bytes"
+	"encoding/binary"
+	"slices"
+	"sync"
 	"sync/atomic"
+
+	"google.golang.org/protobuf/proto"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	"karve.dev/karve/services/api/watch"
@@ -26,6 +31,20 @@ type sharedEvent struct {
 	entry    *watch.Entry
 	encoding apiv1.Encoding
 	event    *apiv1.WatchEvent
+
+	once sync.Once
+	wire []byte
+	err  error
+}
+
+// encoded returns the event as an item of a WatchResponse in its wire form.
+func (s *sharedEvent) encoded() ([]byte, error) {
+	s.once.Do(func() {
+		size := proto.Size(s.event)
+		s.wire = binary.AppendUvarint([]byte{tagEvents}, uint64(size))
+		s.wire, s.err = proto.MarshalOptions{}.MarshalAppend(slices.Grow(s.wire, size), s.event)
+	})
+	return s.wire, s.err
 }
 
 func (s *sharedEvents) slot(entry *watch.Entry, encoding apiv1.Encoding) *atomic.Pointer[sharedEvent] {
@@ -37,18 +56,18 @@ func (s *sharedEvents) slot(entry *watch.Entry, encoding apiv1.Encoding) *atomic
 }
 
 // find returns what watchers are told of the entry, or nil.
-func (s *sharedEvents) find(entry *watch.Entry, encoding apiv1.Encoding, kind apiv1.WatchEvent_Type) *apiv1.WatchEvent {
+func (s *sharedEvents) find(entry *watch.Entry, encoding apiv1.Encoding, kind apiv1.WatchEvent_Type) *sharedEvent {
 	there := s.slot(entry, encoding).Load()
 	if there == nil || there.entry != entry || there.encoding != encoding || there.event.GetType() != kind {
 		return nil
 	}
-	return there.event
+	return there
 }
 
 // keep remembers an event for the next watchers.
-func (s *sharedEvents) keep(entry *watch.Entry, encoding apiv1.Encoding, event *apiv1.WatchEvent) {
-	if len(event.GetObject().GetData()) <= sharedBytes {
-		s.slot(entry, encoding).Store(&sharedEvent{entry, encoding, event})
+func (s *sharedEvents) keep(e *sharedEvent) {
+	if len(e.event.GetObject().GetData()) <= sharedBytes {
+		s.slot(e.entry, e.encoding).Store(e)
 	}
 }
 

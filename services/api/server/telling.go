@@ -1,12 +1,14 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	apiv1 "karve.dev/karve/gen/go/karve/api/v1"
 	"karve.dev/karve/internal/transport"
@@ -22,11 +24,13 @@ type telling struct {
 	e      *eventEncoder
 	res    apiv1.WatchResponse
 	over   bool
+	// pending are events that did not fit into the message before.
+	pending []watch.Event
 	// ended is set with ctx: to ask a context that is nested deep is dear when hundreds are polled for one change.
 	ended atomic.Bool
 }
 
-var _ transport.Source = (*telling)(nil)
+var _ transport.Encoded = (*telling)(nil)
 
 // pump sends until the watch ends.
 func (t *telling) pump(stream grpc.ServerStreamingServer[apiv1.WatchResponse]) error {
@@ -93,7 +97,46 @@ func (t *telling) answer(events []watch.Event, err error, res *apiv1.WatchRespon
 		if err != nil {
 			return nil, err
 		}
-		res.Events = append(res.Events, ev)
+		res.Events = append(res.Events, ev.event)
 	}
 	return res, nil
+}
+
+// AppendMessage implements transport.Encoded: hundreds may watch the same objects, and what they are told is encoded once.
+func (t *telling) AppendMessage(b []byte, about int) ([]byte, error) {
+	if len(t.pending) == 0 {
+		if t.over || t.ended.Load() {
+			return b, io.EOF
+		}
+		var err error
+		if t.pending, _, err = t.w.Poll(); err != nil {
+			return t.appendLast(b, err)
+		}
+	}
+	for begin := len(b); len(t.pending) > 0; {
+		ev, err := t.e.encode(&t.pending[0])
+		if err != nil {
+			return b, err
+		}
+		wire, err := ev.encoded()
+		if err != nil {
+			return b, err
+		}
+		if size := len(b) - begin; size > 0 && size+len(wire) > about {
+			break
+		}
+		b = append(b, wire...)
+		t.pending[0] = watch.Event{} // an idle watch holds no event
+		t.pending = t.pending[1:]
+	}
+	return b, nil
+}
+
+// appendLast appends what tells the client why its watch ends.
+func (t *telling) appendLast(b []byte, err error) ([]byte, error) {
+	res, err := t.answer(nil, err, &apiv1.WatchResponse{})
+	if res == nil {
+		return b, cmp.Or(err, io.EOF)
+	}
+	return proto.MarshalOptions{}.MarshalAppend(b, res)
 }

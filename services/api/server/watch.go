@@ -128,7 +128,7 @@ var eventTypes = [...]apiv1.WatchEvent_Type{
 	watch.Deleted: apiv1.WatchEvent_TYPE_DELETED, watch.Bookmark: apiv1.WatchEvent_TYPE_BOOKMARK,
 }
 
-func (e *eventEncoder) encode(ev *watch.Event) (*apiv1.WatchEvent, error) {
+func (e *eventEncoder) encode(ev *watch.Event) (*sharedEvent, error) {
 	kind, encoding := eventTypes[ev.Type], e.encoding(e.as)
 	shareable := ev.Type != watch.Bookmark && e.as.GetForm() <= apiv1.Form_FORM_OBJECT
 	if shareable {
@@ -136,15 +136,15 @@ func (e *eventEncoder) encode(ev *watch.Event) (*apiv1.WatchEvent, error) {
 			return there, nil
 		}
 	}
-	out := &apiv1.WatchEvent{Type: kind, Revision: ev.Revision}
+	out := &sharedEvent{entry: ev.Entry, encoding: encoding, event: &apiv1.WatchEvent{Type: kind, Revision: ev.Revision}}
 	var err error
 	if ev.Type == watch.Bookmark {
-		out.Object, err = e.bookmark(ev)
+		out.event.Object, err = e.bookmark(ev)
 	} else {
-		out.Object, err = e.object(ev.Entry)
+		out.event.Object, err = e.object(ev.Entry)
 	}
 	if err == nil && shareable {
-		e.shared.keep(ev.Entry, encoding, out)
+		e.shared.keep(out)
 	}
 	return out, err
 }
