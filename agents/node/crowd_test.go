@@ -27,6 +27,9 @@ import (
 	"karve.dev/karve/internal/transport"
 )
 
+// nodesSettle is how long nodes are left alone before what they hold is measured.
+const nodesSettle = 15 * time.Second
+
 // podsEach is how many pods each node of a crowd has.
 const podsEach = 20
 
@@ -160,6 +163,7 @@ func BenchmarkSimulatedNodes(b *testing.B) {
 		}
 		<-plane.all
 		took := time.Since(began)
+		time.Sleep(nodesSettle)
 		b.ReportMetric(0, "ns/op")
 		b.ReportMetric(float64(held()-before)/float64(nodes)/1024, "KiB/node")
 		b.ReportMetric(float64(stacks())/float64(nodes)/1024, "KiB-of-it-stacks")

@@ -151,7 +151,7 @@ func (a *Agent) workerConfig(allocatable corev1.ResourceList) worker.Config {
 		RegistryAuth: cmp.Or(a.cfg.RegistryAuth, filepath.Join(a.cfg.DataDir, "config.json")),
 	}
 	if _, pretends := a.cfg.Runtime.(runtime.Simulation); pretends {
-		cfg.Volumes, cfg.AppArmor = volume.NewPretending(), true
+		cfg.Volumes, cfg.AppArmor, cfg.Sleep = volume.NewPretending(), true, true
 	}
 	if a.cfg.ServiceCIDR.IsValid() {
 		cfg.APIService = a.cfg.ServiceCIDR.Masked().Addr().Next().String()

@@ -104,6 +104,26 @@ func (p *plane) gather() map[string]float64 {
 	return out
 }
 
+// TestQuietPodsSleep: a node that pretends forgets its quiet pods, and nobody can tell.
+func TestQuietPodsSleep(t *testing.T) {
+	p, rt := newPlane(t, "10.233.6.0/24"), simulated.New()
+	simulate(t, p, rt, "sim-6")
+	for _, name := range []string{"ends", "crashes", "stays"} {
+		p.create(pod(name, corev1.Container{}))
+	}
+	was := map[string]*corev1.Pod{}
+	for _, name := range []string{"ends", "crashes", "stays"} {
+		was[name] = p.wait(name, "running", running)
+	}
+	<-time.After(7 * time.Second) // by then they sleep
+	rt.Exit(idOf(was["crashes"]), 1)
+	p.delete("ends", 1)
+	p.wait("crashes", "restarted", restarted(1))
+	p.wait("ends", "gone", gone)
+	require.Equal(t, was["stays"], p.wait("stays", "running", running), "the same is not reported again")
+	require.Equal(t, was["crashes"].Status.PodIP, p.wait("crashes", "running", running).Status.PodIP)
+}
+
 func TestSimulatedPods(t *testing.T) {
 	p, rt := newPlane(t, "10.233.2.0/24"), simulated.New()
 	simulate(t, p, rt, "sim-2")

@@ -114,6 +114,9 @@ func (t *Task) Start() {
 // Started tells whether Start has been called.
 func (t *Task) Started() bool { return t.state.Load() != asleep }
 
+// Woken tells, in a turn, whether there will be another for what has come meanwhile.
+func (t *Task) Woken() bool { return t.state.Load() == again }
+
 // Wake has the task take a turn that begins after this call, unless it has not been started or its group has ended.
 func (t *Task) Wake() {
 	for {

@@ -88,6 +88,8 @@ type Config struct {
 	UnsafeSysctls []string
 	// AppArmor is whether the kernel has it.
 	AppArmor bool
+	// Sleep has quiet pods forgotten until something is to be done. It is for runtimes whose List costs nothing.
+	Sleep bool
 	// Started is told how long each pod took from SetPod to the report that it runs.
 	Started func(time.Duration)
 	// Parallel bounds the creations and starts that the engine works on at once.

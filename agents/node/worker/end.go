@@ -10,9 +10,9 @@ import (
 // End ends a pod for the node's own reasons: its containers are stopped, and it has failed. It is false for a pod that
 // is not there or ends already. Done is closed when nothing of it runs any more, or when it is gone.
 func (p *Pool) End(uid types.UID, ending podstate.Ending) (done <-chan struct{}, ok bool) {
-	p.mu.Lock()
+	p.lock()
+	defer p.mu.Unlock()
 	w := p.workers[uid]
-	p.mu.Unlock()
 	if w == nil {
 		return nil, false
 	}
@@ -29,14 +29,14 @@ func (p *Pool) End(uid types.UID, ending podstate.Ending) (done <-chan struct{},
 
 // Refuse rejects all pods that come from now on.
 func (p *Pool) Refuse(why admit.Refusal) {
-	p.mu.Lock()
+	p.lock()
 	defer p.mu.Unlock()
 	p.refusal = &why
 }
 
 // Accept takes Refuse back.
 func (p *Pool) Accept() {
-	p.mu.Lock()
+	p.lock()
 	defer p.mu.Unlock()
 	p.refusal = nil
 }

@@ -10,7 +10,7 @@ import (
 
 // Find returns a pod as it is now; uid may be empty.
 func (p *Pool) Find(namespace, name, uid string) (*podserver.Pod, bool) {
-	p.mu.Lock()
+	p.lock()
 	var found *worker
 	for _, w := range p.workers {
 		if w.namespace == namespace && w.name == name && (uid == "" || string(w.uid) == uid) {

@@ -73,7 +73,7 @@ func (p *Pool) Handle(ev runtime.Event) {
 		p.each(func(w *worker) { w.retry(imageTrouble) })
 		return
 	}
-	p.mu.Lock()
+	p.lock()
 	defer p.mu.Unlock()
 	uid := types.UID(ev.Meta.UID)
 	w := p.workers[uid]
@@ -112,7 +112,7 @@ func (p *Pool) endLatecomer(ctx context.Context, id string) {
 	if err != nil {
 		return // removed meanwhile, or listed again once the engine answers
 	}
-	p.mu.Lock()
+	p.lock()
 	defer p.mu.Unlock()
 	if p.workers[types.UID(c.UID)] == nil {
 		p.found[types.UID(c.UID)] = []runtime.Container{c}

@@ -24,6 +24,7 @@ type Pool struct {
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
+	asleep  map[types.UID][]byte              // pods that a node that pretends has forgotten for now
 	late    map[types.UID][]string            // containers that appeared while their pod's worker was ending
 	found   map[types.UID][]runtime.Container // containers of pods that are not known (yet)
 	synced  bool
@@ -71,7 +72,7 @@ func (p *Pool) Resync(ctx context.Context) error {
 
 // adopt takes the complete list of the node's containers; before holds those that were known when it was asked for.
 func (p *Pool) adopt(containers []runtime.Container, before map[string]bool) {
-	p.mu.Lock()
+	p.lock()
 	defer p.mu.Unlock()
 	byPod := map[types.UID][]runtime.Container{}
 	for _, c := range containers {
@@ -92,7 +93,7 @@ func (p *Pool) adopt(containers []runtime.Container, before map[string]bool) {
 
 // SetPod tells the newest specification of a pod that belongs to this node.
 func (p *Pool) SetPod(pod *corev1.Pod) {
-	p.mu.Lock()
+	p.lock()
 	defer p.mu.Unlock()
 	if w := p.workers[pod.UID]; w != nil {
 		w.setPod(pod)
@@ -109,7 +110,7 @@ func (p *Pool) SetPod(pod *corev1.Pod) {
 
 // RemovePod tells that a pod is no longer in the API, or no longer this node's.
 func (p *Pool) RemovePod(uid types.UID) {
-	p.mu.Lock()
+	p.lock()
 	defer p.mu.Unlock()
 	if w := p.workers[uid]; w != nil {
 		w.setGone()
@@ -118,7 +119,7 @@ func (p *Pool) RemovePod(uid types.UID) {
 
 // Drained tells that nobody sends new connections to a terminating pod any more.
 func (p *Pool) Drained(uid types.UID) {
-	p.mu.Lock()
+	p.lock()
 	defer p.mu.Unlock()
 	if w := p.workers[uid]; w != nil {
 		w.setDrained()
@@ -127,7 +128,7 @@ func (p *Pool) Drained(uid types.UID) {
 
 // Synced tells that SetPod has been called for every pod there is: what is found of others must go.
 func (p *Pool) Synced(known func(types.UID) bool) {
-	p.mu.Lock()
+	p.lock()
 	defer p.mu.Unlock()
 	for uid, w := range p.workers {
 		if !known(uid) {
@@ -159,7 +160,7 @@ func (p *Pool) ClaimChanged(namespace string) {
 }
 
 func (p *Pool) each(do func(*worker)) {
-	p.mu.Lock()
+	p.lock()
 	defer p.mu.Unlock()
 	for _, w := range p.workers {
 		do(w)

@@ -27,8 +27,7 @@ func (w *worker) report(status *corev1.PodStatus, now time.Time, terminated bool
 		w.log().Error("encode status", zap.Error(err))
 		return
 	}
-	digest := max(maphash.Bytes(digestSeed, data), 1)
-	if !terminated && digest == w.reported {
+	if !terminated && digest(data) == w.reported {
 		w.held = time.Time{}
 		return
 	}
@@ -41,7 +40,7 @@ func (w *worker) report(status *corev1.PodStatus, now time.Time, terminated bool
 		}
 	}
 	w.held = time.Time{}
-	w.reported = digest
+	w.reported = digest(data)
 	if status.Phase != corev1.PodPending {
 		if !w.born.IsZero() && status.Phase == corev1.PodRunning {
 			w.pool.cfg.Started(now.Sub(w.born))

@@ -79,7 +79,7 @@ func (w *worker) kickHeld() {
 
 // room says why a pod's requests do not fit the node beside those of the other pods; nil when they do.
 func (p *Pool) room(pod *corev1.Pod) *podstate.Held {
-	p.mu.Lock()
+	p.lock()
 	others := slices.DeleteFunc(p.present(), func(other *corev1.Pod) bool { return other.UID == pod.UID })
 	p.mu.Unlock()
 	switch lack := admit.FirstLack(pod, p.cfg.Allocatable, others); {

@@ -41,6 +41,7 @@ type worker struct {
 	reported uint64        // the digest of the status that was; 0 to report it in any case
 	born     time.Time     // when the pod was first seen; zero once it has been reported running
 	held     time.Time     // since when a status that can wait has not been reported
+	since    time.Time     // when a pod that may sleep became quiet; of the turns
 	hadOne   bool          // a sandbox existed before
 	stale    bool          // volumes need a refresh
 	closed   bool          // no operation begins any more
@@ -175,6 +176,8 @@ func (w *worker) turn(ctx context.Context) time.Time {
 	w.weighResize()
 	wake, done := w.step(ctx, time.Now())
 	switch {
+	case !done && wake.IsZero():
+		return w.rest(time.Now())
 	case !done:
 		return wake
 	case w.finish():
