@@ -27,11 +27,11 @@ const (
 // then the newest, at path. With Follow it goes on until ended is closed and everything is told.
 func Copy(ctx context.Context, path string, opts runtime.LogOptions, ended <-chan struct{}, stdout, stderr io.Writer) error {
 	files, err := chain(path, nil)
-	if err != nil {
-		return err
-	}
-	if len(files) == 0 {
+	if errors.Is(err, os.ErrPermission) || err == nil && len(files) == 0 {
 		return ErrNone
+	}
+	if err != nil {
+		return fmt.Errorf("open the log: %w", err)
 	}
 	r := &reader{path: path, files: files, lines: newLines(opts, stdout, stderr), buf: make([]byte, 32<<10)}
 	defer r.close()
@@ -110,9 +110,15 @@ func (r *reader) follow(ctx context.Context, ended <-chan struct{}) error {
 
 // turnedOver adds the files that have come after the one that was the newest.
 func (r *reader) turnedOver() (bool, error) {
-	last, err := r.files[len(r.files)-1].Stat()
+	file := r.files[len(r.files)-1]
+	last, err := file.Stat()
 	if err != nil {
 		return false, err
+	}
+	if at, err := file.Seek(0, io.SeekCurrent); err == nil && at > last.Size() {
+		r.kept = 0 // somebody has emptied it: it begins anew
+		_, err = file.Seek(0, io.SeekStart)
+		return true, err
 	}
 	newest, err := os.Stat(r.path)
 	if err != nil || os.SameFile(last, newest) {

@@ -120,6 +120,17 @@ func TestAFollowedLogIsToldOnce(t *testing.T) {
 		require.NoError(t, err)
 		got.Write(piece)
 	}
+	for range 5 {
+		want.WriteString("more\n")
+		d.write("stdout", "more\n")
+	}
+	piece := make([]byte, want.Len()-got.Len())
+	_, err := io.ReadFull(from, piece)
+	require.NoError(t, err)
+	got.Write(piece)
+	require.NoError(t, os.Truncate(d.path, 0)) // as those do who want their disk back
+	_, err = d.f.Seek(0, io.SeekStart)
+	require.NoError(t, err)
 	d.write("stdout", "the end\n")
 	d.turnOver()
 	close(ended)
