@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"time"
 )
 
 // tries bounds how often the files are opened again because the log was turned over meanwhile.
@@ -65,6 +66,19 @@ func open(path string, after os.FileInfo) (files []*os.File, err error) {
 	}
 	slices.Reverse(files)
 	return files, nil
+}
+
+// since leaves out the files that were written to the last time before. The newest one stays.
+func since(files []*os.File, begin time.Time) []*os.File {
+	for len(files) > 1 {
+		info, err := files[0].Stat()
+		if err != nil || !info.ModTime().Before(begin) {
+			break
+		}
+		_ = files[0].Close()
+		files = files[1:]
+	}
+	return files
 }
 
 func closeAll(files []*os.File) {

@@ -33,6 +33,9 @@ func Copy(ctx context.Context, path string, opts runtime.LogOptions, ended <-cha
 	if err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
+	if opts.Tail < 0 {
+		files = since(files, opts.Since)
+	}
 	r := &reader{path: path, files: files, lines: newLines(opts, stdout, stderr), buf: make([]byte, 32<<10)}
 	defer r.close()
 	if opts.Tail >= 0 {
