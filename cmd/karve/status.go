@@ -72,12 +72,11 @@ func showClusters(known map[string]cluster.Dir) error {
 
 // others is a hint at clusters that the user may have meant.
 func (t *target) others() string {
-	known := cluster.Known()
-	delete(known, t.name)
-	if len(known) == 0 {
+	run := runningOf(cluster.Known())
+	if len(run) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (there is also %s: karve status --all)", strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+	return fmt.Sprintf(" (what runs is %s: karve status --all)", strings.Join(run, ", "))
 }
 
 func status(ctx context.Context, t target) error {

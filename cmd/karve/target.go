@@ -64,13 +64,7 @@ func guessed(known map[string]cluster.Dir, current string) (string, error) {
 	if _, ok := known[current]; ok {
 		return current, nil
 	}
-	var run []string
-	for name, dir := range known {
-		if _, ok := running(dir); ok {
-			run = append(run, name)
-		}
-	}
-	slices.Sort(run)
+	run := runningOf(known)
 	_, exists := known[cluster.DefaultName]
 	switch {
 	case len(run) == 1:
@@ -79,6 +73,16 @@ func guessed(known map[string]cluster.Dir, current string) (string, error) {
 		return "", fmt.Errorf("several clusters run (%s): say which with --name or $%s", strings.Join(run, ", "), nameVariable)
 	}
 	return cluster.DefaultName, nil
+}
+
+// runningOf names the clusters whose daemon runs, in order.
+func runningOf(known map[string]cluster.Dir) (run []string) {
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		if _, ok := running(known[name]); ok {
+			run = append(run, name)
+		}
+	}
+	return run
 }
 
 // currentContext names the context that kubectl uses; empty when there is none.

@@ -49,22 +49,33 @@ func CheckClaim(name string, dir Dir) error {
 	return fmt.Errorf("%w: there is a cluster %q in %s already: choose another --name, or remove that one (karve down --data-dir %s)", ErrClaimed, name, owner, owner)
 }
 
-// Known are the clusters of this machine, by their names. Whoever may not see them sees none.
+// Known are the clusters of this machine, by their names: those that have claimed one, wherever their data is, and those in
+// DefaultRoot. Whoever may not see them sees none.
 func Known() map[string]Dir {
 	out := map[string]Dir{}
-	entries, err := os.ReadDir(claims)
+	add := func(name string, dir Dir) {
+		if s, known, err := dir.Load(); err == nil && known && s.Name == name {
+			out[name] = dir
+		}
+	}
+	for _, name := range names(DefaultRoot) {
+		add(name, DirOf(name))
+	}
+	for _, name := range names(claims) {
+		if raw, err := os.ReadFile(filepath.Join(claims, name)); err == nil {
+			add(name, Dir(strings.TrimSpace(string(raw))))
+		}
+	}
+	return out
+}
+
+func names(dir string) (out []string) {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return out
+		return nil
 	}
 	for _, e := range entries {
-		raw, err := os.ReadFile(filepath.Join(claims, e.Name()))
-		if err != nil {
-			continue
-		}
-		dir := Dir(strings.TrimSpace(string(raw)))
-		if s, known, err := dir.Load(); err == nil && known && s.Name == e.Name() {
-			out[e.Name()] = dir
-		}
+		out = append(out, e.Name())
 	}
 	return out
 }

@@ -16,7 +16,7 @@ type kind struct {
 	clusterWide bool
 	// about is what is wrong with an object, ok false when there is no such one. Found without a subject are its own.
 	about func(w *World, s Subject) (found []Finding, ok bool)
-	// all lists those that are looked at when nothing is named, nil: none.
+	// all lists those that are looked at when nothing is named.
 	all func(w *World) []Subject
 }
 

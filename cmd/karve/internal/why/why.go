@@ -67,7 +67,7 @@ func (w *World) About(s Subject) ([]Finding, error) {
 		}
 		found, ok := k.about(w, s)
 		if !ok {
-			return nil, fmt.Errorf("there is no %s%s", s, in(s.Namespace))
+			return nil, fmt.Errorf("there is no %s%s%s", s, in(s.Namespace), meant(s.Name, w.names(k)))
 		}
 		for i := range found {
 			if found[i].About.Name == "" {
@@ -83,9 +83,6 @@ func (w *World) About(s Subject) ([]Finding, error) {
 func (w *World) All() []Finding {
 	var out []Finding
 	for _, k := range kinds() {
-		if k.all == nil {
-			continue
-		}
 		for _, s := range k.all(w) {
 			found, _ := k.about(w, s)
 			for _, f := range found {

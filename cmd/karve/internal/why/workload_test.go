@@ -161,6 +161,8 @@ func TestNames(t *testing.T) {
 	require.Equal(t, []Subject{{"pod", "shop", "web"}}, got)
 	_, err = w.Parse("shop", []string{"shpo"})
 	require.ErrorContains(t, err, "did you mean shop?")
+	_, err = w.About(Subject{"pod", "shop", "wbe"})
+	require.EqualError(t, err, `there is no pod/wbe in namespace "shop"; did you mean web?`)
 	_, err = w.Parse("shop", []string{"hpa/x"})
 	require.ErrorContains(t, err, `knows nothing about the kind "hpa"`)
 }

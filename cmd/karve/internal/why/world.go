@@ -177,19 +177,29 @@ func (u unknownKind) Error() string {
 func (w *World) nothingCalled(namespace, name string) error {
 	var have []string
 	for _, k := range kinds() {
-		if k.all == nil || k.clusterWide {
-			continue
-		}
-		for _, s := range k.all(w) {
-			have = append(have, s.Name)
+		if !k.clusterWide {
+			have = append(have, w.names(k)...)
 		}
 	}
-	for i := range w.Pods {
-		have = append(have, w.Pods[i].Name)
+	return fmt.Errorf("there is no pod, workload, service or claim called %q%s%s", name, in(namespace), meant(name, have))
+}
+
+// names lists what the objects of a kind are called.
+func (w *World) names(k kind) (out []string) {
+	all := k.all(w)
+	if k.names[0] == "pod" { // those of workloads, too
+		all = subjects("pod", w.Pods)
 	}
-	hint := ""
+	for _, s := range all {
+		out = append(out, s.Name)
+	}
+	return out
+}
+
+// meant is a hint at names that are near.
+func meant(name string, have []string) string {
 	if near := near(name, have); len(near) > 0 {
-		hint = "; did you mean " + strings.Join(near, " or ") + "?"
+		return "; did you mean " + strings.Join(near, " or ") + "?"
 	}
-	return fmt.Errorf("there is no pod, workload, service or claim called %q%s%s", name, in(namespace), hint)
+	return ""
 }
