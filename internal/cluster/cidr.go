@@ -13,13 +13,21 @@ import (
 	"syscall"
 )
 
-// The ranges that a new cluster takes are the first free ones of these: 10.244.0.0/16, 10.245.0.0/16, … for pods and
-// 10.96.0.0/16, … for Services.
+// The ranges that a new cluster takes are the first free ones of these: 10.244.0.0/16 to 10.254.0.0/16, then 10.243.0.0/16
+// and down for pods, and 10.96.0.0/16, … for Services.
 const (
 	firstPodNet     = 244
+	lastPodNet      = 254
 	firstServiceNet = 96
-	netChoices      = 11
+	netChoices      = 43
 )
+
+func podNet(choice int) netip.Prefix {
+	if n := firstPodNet + choice; n <= lastPodNet {
+		return net16(n)
+	}
+	return net16(lastPodNet - choice)
+}
 
 // ChooseRanges finds address ranges that neither this machine's interfaces nor its other clusters use.
 func ChooseRanges(root string) (pods, services netip.Prefix, err error) {
@@ -28,7 +36,7 @@ func ChooseRanges(root string) (pods, services netip.Prefix, err error) {
 		return pods, services, err
 	}
 	for i := range netChoices {
-		pods, services = net16(firstPodNet+i), net16(firstServiceNet+i)
+		pods, services = podNet(i), net16(firstServiceNet+i)
 		if !overlaps(taken, pods) && !overlaps(taken, services) {
 			return pods, services, nil
 		}
