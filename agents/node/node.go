@@ -178,13 +178,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.kept.Run, a.serve,
 		a.keepNode, a.followEngine, a.watchPressure, a.collectImages,
 		func(ctx context.Context) error { return a.static.Run(ctx, a.pool) },
-		func(ctx context.Context) error {
-			return session.Assignments(ctx, a.cfg.Conn, a.cfg.NodeName, a.objects, a, a.log)
-		},
 	} {
 		group.Go(func() error { return part(ctx) })
 	}
-	err := group.Wait()
+	told := session.Assignments(ctx, a.cfg.Conn, a.cfg.NodeName, a.objects, a, a.log)
+	err := errors.Join(told, group.Wait())
 	a.turns.Wait()
 	a.probes.Close()
 	return err

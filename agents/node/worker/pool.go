@@ -24,7 +24,7 @@ type Pool struct {
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
-	asleep  map[types.UID][]byte              // pods that a node that pretends has forgotten for now
+	asleep  [][]byte                          // pods that a node that pretends has forgotten for now, encoded
 	late    map[types.UID][]string            // containers that appeared while their pod's worker was ending
 	found   map[types.UID][]runtime.Container // containers of pods that are not known (yet)
 	synced  bool

@@ -45,11 +45,10 @@ func (w *worker) rest(now time.Time) time.Time {
 		return time.Time{}
 	}
 	w.closed = true
-	delete(p.workers, w.uid)
-	if p.asleep == nil {
-		p.asleep = map[types.UID][]byte{}
+	if delete(p.workers, w.uid); len(p.workers) == 0 {
+		p.workers = map[types.UID]*worker{} // maps do not shrink
 	}
-	p.asleep[w.uid] = data
+	p.asleep = append(p.asleep, data)
 	return time.Time{}
 }
 
@@ -75,7 +74,7 @@ func (p *Pool) lock() {
 	for _, c := range containers {
 		byPod[types.UID(c.UID)] = append(byPod[types.UID(c.UID)], c)
 	}
-	for uid, data := range p.asleep {
+	for _, data := range p.asleep {
 		pod := &corev1.Pod{}
 		if err := pod.Unmarshal(data); err != nil {
 			p.cfg.Log.Error("decode a pod", zap.Error(err))
@@ -85,8 +84,8 @@ func (p *Pool) lock() {
 		if status, err := pod.Status.Marshal(); err == nil {
 			w.reported = digest(status)
 		}
-		p.workers[uid] = w
-		w.adopt(byPod[uid], nil)
+		p.workers[w.uid] = w
+		w.adopt(byPod[w.uid], nil)
 		w.task.Start()
 	}
 	p.asleep = nil

@@ -22,15 +22,39 @@ const Missing = "karve-no-such-image"
 type Runtime struct {
 	mu      sync.Mutex
 	counter uint64
-	byID    map[string]*runtime.Container
+	byID    map[string]*held
 	images  map[string]string // the IDs of those that were named, by name
 	nodes   map[runtime.Owner]*owned
 }
 
 // owned is what belongs to one node.
 type owned struct {
-	containers []*runtime.Container
+	containers []*held
 	watchers   map[*watcher]struct{}
+}
+
+// held is a container as it is kept: without what one that is pretended never has.
+type held struct {
+	runtime.Meta
+	id, image                  string
+	state                      runtime.State
+	exitCode                   int32
+	created, started, finished int64 // in nanoseconds since 1970; 0 for never
+}
+
+func moment(at int64) time.Time {
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, at)
+}
+
+// show is the container as others know it. mu must be held.
+func (r *Runtime) show(c *held) runtime.Container {
+	return runtime.Container{
+		Meta: c.Meta, ID: c.id, State: c.state, Image: c.image, ImageID: r.imageID(c.image), ExitCode: c.exitCode,
+		CreatedAt: moment(c.created), StartedAt: moment(c.started), FinishedAt: moment(c.finished),
+	}
 }
 
 var (
@@ -40,7 +64,7 @@ var (
 
 // New returns an engine without containers.
 func New() *Runtime {
-	return &Runtime{byID: map[string]*runtime.Container{}, images: map[string]string{}, nodes: map[runtime.Owner]*owned{}}
+	return &Runtime{byID: map[string]*held{}, images: map[string]string{}, nodes: map[runtime.Owner]*owned{}}
 }
 
 // Simulated implements runtime.Simulation.
@@ -66,12 +90,12 @@ func (r *Runtime) List(_ context.Context, owner runtime.Owner) ([]runtime.Contai
 	defer r.mu.Unlock()
 	var out []runtime.Container
 	for _, c := range r.node(owner).containers {
-		out = append(out, *c)
+		out = append(out, r.show(c))
 	}
 	return out, nil
 }
 
-func (r *Runtime) find(id string) (*runtime.Container, error) {
+func (r *Runtime) find(id string) (*held, error) {
 	if c := r.byID[id]; c != nil {
 		return c, nil
 	}
@@ -86,7 +110,7 @@ func (r *Runtime) Inspect(_ context.Context, id string) (runtime.Container, erro
 	if err != nil {
 		return runtime.Container{}, err
 	}
-	return *c, nil
+	return r.show(c), nil
 }
 
 // CreateSandbox implements runtime.Runtime.
@@ -103,21 +127,18 @@ func (r *Runtime) create(meta runtime.Meta, image string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := r.node(meta.Owner)
-	if i := slices.IndexFunc(n.containers, func(c *runtime.Container) bool { return same(&c.Meta, &meta) }); i >= 0 {
+	if i := slices.IndexFunc(n.containers, func(c *held) bool { return same(&c.Meta, &meta) }); i >= 0 {
 		old := n.containers[i]
-		if old.State == runtime.Running {
-			return old.ID
+		if old.state == runtime.Running {
+			return old.id
 		}
 		r.remove(old)
 	}
 	r.counter++
-	c := &runtime.Container{
-		Meta: meta, ID: "simulated-" + strconv.FormatUint(r.counter, 10), State: runtime.Created,
-		Image: image, ImageID: r.imageID(image), CreatedAt: time.Now(),
-	}
-	n.containers, r.byID[c.ID] = append(n.containers, c), c
+	c := &held{Meta: meta, id: "simulated-" + strconv.FormatUint(r.counter, 10), state: runtime.Created, image: image, created: time.Now().UnixNano()}
+	n.containers, r.byID[c.id] = append(n.containers, c), c
 	r.tell(runtime.ContainerCreated, c)
-	return c.ID
+	return c.id
 }
 
 // same tells whether two containers of a node would have one name.
@@ -143,11 +164,11 @@ func (r *Runtime) Start(_ context.Context, id string) (runtime.Container, error)
 	if err != nil {
 		return runtime.Container{}, err
 	}
-	if c.State != runtime.Running {
-		c.State, c.StartedAt = runtime.Running, time.Now()
+	if c.state != runtime.Running {
+		c.state, c.started = runtime.Running, time.Now().UnixNano()
 		r.tell(runtime.ContainerStarted, c)
 	}
-	return *c, nil
+	return r.show(c), nil
 }
 
 // exitCodes are what processes end with that do not handle a signal; with any other they live on.
@@ -180,9 +201,9 @@ func (r *Runtime) Exit(id string, code int32) {
 	}
 }
 
-func (r *Runtime) end(c *runtime.Container, code int32) {
-	if c.State == runtime.Running {
-		c.State, c.ExitCode, c.FinishedAt = runtime.Exited, code, time.Now()
+func (r *Runtime) end(c *held, code int32) {
+	if c.state == runtime.Running {
+		c.state, c.exitCode, c.finished = runtime.Exited, code, time.Now().UnixNano()
 		r.tell(runtime.ContainerEnded, c)
 	}
 }
@@ -198,10 +219,10 @@ func (r *Runtime) Remove(_ context.Context, id string) error {
 	return nil
 }
 
-func (r *Runtime) remove(c *runtime.Container) {
-	delete(r.byID, c.ID)
+func (r *Runtime) remove(c *held) {
+	delete(r.byID, c.id)
 	n := r.node(c.Owner)
-	n.containers = slices.DeleteFunc(n.containers, func(o *runtime.Container) bool { return o == c })
+	n.containers = slices.DeleteFunc(n.containers, func(o *held) bool { return o == c })
 	r.tell(runtime.ContainerRemoved, c)
 }
 
@@ -212,10 +233,10 @@ type watcher struct {
 	wake    chan struct{}
 }
 
-func (r *Runtime) tell(kind runtime.EventKind, c *runtime.Container) {
+func (r *Runtime) tell(kind runtime.EventKind, c *held) {
 	for w := range r.node(c.Owner).watchers {
 		w.mu.Lock()
-		w.pending = append(w.pending, runtime.Event{Kind: kind, ID: c.ID, Meta: c.Meta})
+		w.pending = append(w.pending, runtime.Event{Kind: kind, ID: c.id, Meta: c.Meta})
 		w.mu.Unlock()
 		select {
 		case w.wake <- struct{}{}:
