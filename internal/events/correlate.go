@@ -32,16 +32,17 @@ const (
 type correlator struct {
 	repeats *lru.Cache // eventKey → *repeat
 	similar *lru.Cache // similarKey → *group
-	budgets *lru.Cache // objectKey → *rate.Limiter
+	budgets *lru.Cache // budgetKey → *rate.Limiter
 }
 
-type objectKey struct {
-	component, host, kind, namespace, name, uid, apiVersion string
+// budgetKey is an object and a type of events: what warns again and again must not use up what is left for the rest.
+type budgetKey struct {
+	component, host, kind, namespace, name, uid, apiVersion, eventType string
 }
 
 type similarKey struct {
-	objectKey
-	fieldPath, eventType, reason string
+	budgetKey
+	fieldPath, reason string
 }
 
 type eventKey struct {
@@ -69,8 +70,8 @@ func newCorrelator() *correlator {
 func keysOf(ev *corev1.Event) similarKey {
 	o := ev.InvolvedObject
 	return similarKey{
-		objectKey: objectKey{ev.Source.Component, ev.Source.Host, o.Kind, o.Namespace, o.Name, string(o.UID), o.APIVersion},
-		fieldPath: o.FieldPath, eventType: ev.Type, reason: ev.Reason,
+		budgetKey: budgetKey{ev.Source.Component, ev.Source.Host, o.Kind, o.Namespace, o.Name, string(o.UID), o.APIVersion, ev.Type},
+		fieldPath: o.FieldPath, reason: ev.Reason,
 	}
 }
 
@@ -91,7 +92,7 @@ func (c *correlator) observe(ev *corev1.Event, now time.Time) (*corev1.Event, ve
 	}
 	known.count++
 	ev.Name, ev.Count, ev.FirstTimestamp = known.name, known.count, known.first
-	if !c.allow(base.objectKey, now) {
+	if !c.allow(base.budgetKey, now) {
 		return ev, suppress
 	}
 	if known.stored {
@@ -128,7 +129,7 @@ func (c *correlator) combine(key similarKey, message string, now time.Time) bool
 	return true
 }
 
-func (c *correlator) allow(key objectKey, now time.Time) bool {
+func (c *correlator) allow(key budgetKey, now time.Time) bool {
 	budget, ok := lookup[*rate.Limiter](c.budgets, key)
 	if !ok {
 		budget = rate.NewLimiter(rate.Every(objectRefill), objectBurst)
