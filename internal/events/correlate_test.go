@@ -75,10 +75,10 @@ func TestEachObjectHasABudget(t *testing.T) {
 	require.Equal(t, create, verdict)
 	_, verdict = c.observe(event("web.1", "Later", "x", later), later)
 	require.Equal(t, suppress, verdict)
-	ordinary := event("web.1", "Killing", "x", later)
-	ordinary.Type = corev1.EventTypeNormal
-	_, verdict = c.observe(ordinary, later)
-	require.Equal(t, create, verdict, "warnings do not use up what is for the rest")
+	warning := event("web.1", "Unhealthy", "x", later)
+	warning.Type = corev1.EventTypeWarning
+	_, verdict = c.observe(warning, later)
+	require.Equal(t, create, verdict, "warnings and other events have budgets of their own")
 	other := event("db.1", "Reason", "x", start)
 	other.InvolvedObject.Name = "db"
 	_, verdict = c.observe(other, start)
