@@ -29,6 +29,7 @@ var waiting = map[string]func(o *one, message string) Finding{
 	"CreateContainerConfigError": (*one).config,
 	"CreateContainerError":       (*one).create,
 	"RunContainerError":          (*one).create,
+	"PostStartHookError":         (*one).crash,
 	"CrashLoopBackOff":           (*one).crash,
 }
 
@@ -140,7 +141,11 @@ func (o *one) crash(message string) Finding {
 		return Finding{Severity: Broken, Cause: "CrashLoopBackOff", Because: lines(message), Log: o.log(true)}
 	}
 	f := Finding{Severity: Broken, Cause: "CrashLoopBackOff: it " + o.ending(o.spec.Name, t), Because: o.died(t)}
-	if o.killedByProbe() {
+	hook := o.failedHook(t)
+	switch {
+	case hook != "":
+		f.Cause, f.Because = "CrashLoopBackOff: it is killed because its postStart hook fails", []string{hook}
+	case o.killedByProbe():
 		f.Cause = "CrashLoopBackOff: it is killed because its liveness probe fails"
 	}
 	count := fmt.Sprintf("restarted %d times", o.status.RestartCount)
@@ -151,6 +156,9 @@ func (o *one) crash(message string) Finding {
 	}
 	f.Because = append(f.Because, count)
 	switch {
+	case hook != "":
+		f.Do = []string{o.edit("correct the container's lifecycle.postStart")}
+		f.Log = o.log(true)
 	case t.Reason == "OOMKilled":
 		f.Do = []string{o.limits()}
 		f.Log = o.log(true)
@@ -185,6 +193,18 @@ func (o *one) killedByProbe() bool {
 		}
 	}
 	return false
+}
+
+// failedHook is what was wrong with the hook that a container was killed for; nothing when it ended otherwise.
+func (o *one) failedHook(t *corev1.ContainerStateTerminated) string {
+	if o.spec.Lifecycle == nil || o.spec.Lifecycle.PostStart == nil || t.ExitCode != 137 || t.Reason == "OOMKilled" {
+		return ""
+	}
+	e := o.event("FailedPostStartHook")
+	if lastSeen(&e).Before(t.StartedAt.Time) {
+		return ""
+	}
+	return strings.TrimSpace(e.Message)
 }
 
 // signals are what exit codes above 128 mean.

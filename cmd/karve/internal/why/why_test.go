@@ -56,6 +56,10 @@ func crashed(t corev1.ContainerStateTerminated) func(*corev1.Pod) {
 	}
 }
 
+func hooked(p *corev1.Pod) {
+	p.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"false"}}}}
+}
+
 func unreadyPod(p *corev1.Pod) {
 	p.Status.Conditions[0].Status = corev1.ConditionFalse
 	p.Status.ContainerStatuses[0].Ready = false
@@ -146,6 +150,11 @@ func TestPods(t *testing.T) {
 			pod:   pod(crashed(corev1.ContainerStateTerminated{ExitCode: 0})),
 			world: events(event("web", "Killing", "Container app failed liveness probe, will be restarted"), event("web", "Unhealthy", "Liveness probe failed: timeout")), worst: Broken,
 			says: []string{"its liveness probe fails", "Liveness probe failed: timeout", "livenessProbe"}, hasLog: true,
+		},
+		"hook": {
+			pod:   pod(crashed(corev1.ContainerStateTerminated{ExitCode: 137, Reason: "Error"}), hooked),
+			world: events(event("web", "FailedPostStartHook", "PostStartHook failed: command exited with 9: oh")), worst: Broken,
+			says: []string{"its postStart hook fails", "exited with 9: oh", "lifecycle.postStart"}, hasLog: true,
 		},
 		"readiness": {
 			pod:   pod(unreadyPod, probed),
