@@ -214,9 +214,10 @@ func tooLarge() error {
 	return status.Errorf(codes.ResourceExhausted, "a message is larger than the %d bytes that are taken at most", maxRequestBytes)
 }
 
-// readBody reads so many bytes. Nobody gets room for what he only says that he will send.
+// readBody reads so many bytes. Nobody gets much room for what he only says that he will send.
 func readBody(r io.Reader, size int) ([]byte, error) {
-	if size <= maxBuffer {
+	const atOnce = 4 << 10
+	if size <= atOnce {
 		raw := make([]byte, size)
 		_, err := io.ReadFull(r, raw)
 		return raw, err
