@@ -8,7 +8,7 @@ trap 'rm -rf "$root"' EXIT
 mkdir -p "$root/bin" "$root/tmp" "$root/etc"
 CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o "$root/my-app" ./examples/my-app
 cp "$(command -v busybox)" "$root/bin/busybox"
-for applet in sh ls cat echo env id ps wget nc nslookup sleep date hostname ping ip top vi tar kill true false; do
+for applet in sh ls cat echo env id ps grep head tail wget nc nslookup sleep date hostname ping ip top vi tar kill mkdir touch dd fallocate mount umount true false; do
   ln -sf busybox "$root/bin/$applet"
 done
 echo 'root:x:0:0:root:/:/bin/sh' >"$root/etc/passwd"

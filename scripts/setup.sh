@@ -36,6 +36,7 @@ if [ "$purpose" = test ]; then
   need dbus-daemon dbus-daemon
   need losetup mount
   need mkfs.ext4 e2fsprogs
+  need apparmor_parser apparmor
 fi
 if [ ${#missing[@]} -gt 0 ]; then
   have apt-get || die "please install: ${!missing[*]} (this script knows apt-get only)"

@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Wait is how long tests wait for a condition before they give up.
-const Wait = 60 * time.Second
+// Wait is how long tests wait for a condition before they give up. Where a machine is only emulated it takes longer.
+var Wait = 60 * time.Second
 
 // Cluster is a running cluster. Its methods fail the test that started it.
 type Cluster struct {
