@@ -74,20 +74,23 @@ func (s *Server) session(stream execStream, run func(context.Context, *runtime.C
 	if err := stream.SendHeader(metadata.MD{}); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(stream.Context())
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(stream.Context())
 	in := newInput(start)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		in.receive(ctx, stream, cancel)
-	}()
+	go in.receive(ctx, stream, func() { cancel(nil) })
+	var watch sync.WaitGroup
+	watch.Go(func() { s.vigil(ctx, start.GetPod(), c.ID, cancel) })
 	code, err := run(ctx, &c, start, in.streams(stream, start))
 	in.close()
 	exit := &agentv1.ExecExit{Code: int32(code)}
-	if err != nil && ctx.Err() == nil {
+	switch {
+	case err == nil:
+	case errors.Is(context.Cause(ctx), errContainerEnded):
+		exit.Code = killedCode
+	case ctx.Err() == nil:
 		exit.Error = err.Error()
 	}
+	cancel(nil)
+	watch.Wait()
 	// The receiving goroutine ends when the stream does, which is when this handler returns.
 	return stream.Send(&agentv1.ExecResponse{Message: &agentv1.ExecResponse_Exit{Exit: exit}})
 }
