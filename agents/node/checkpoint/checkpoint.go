@@ -141,7 +141,8 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
-// write brings the files up to date. A failure costs no more than the knowledge: the control plane has all of it.
+// write brings the files up to date. A failure costs no more than the knowledge: the control plane has all of it. What cannot
+// be written is forgotten: nothing is better than something outdated, such as a pod that has been deleted since.
 func (s *Store) write() {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -150,7 +151,9 @@ func (s *Store) write() {
 	s.pending, s.only = map[string]*nodev1.Change{}, nil
 	s.mu.Unlock()
 	for name, c := range pending {
-		if err := s.shelfOf(c).put(name, c); err != nil {
+		shelf := s.shelfOf(c)
+		if err := shelf.put(name, c); err != nil {
+			err = errors.Join(err, shelf.remove(name))
 			s.log.Warn("not kept", zap.String("object", Key(c.GetKind(), c.GetNamespace(), c.GetName())), zap.Error(err))
 		}
 	}

@@ -101,3 +101,16 @@ func TestTheCheckpointIsBounded(t *testing.T) {
 	s.write()
 	require.Equal(t, []string{"ConfigMap small x"}, kept(t, dir))
 }
+
+// TestWhatCannotBeWrittenIsForgotten: of a pod that has been deleted since, an older state would begin it again.
+func TestWhatCannotBeWrittenIsForgotten(t *testing.T) {
+	dir := newDir(t)
+	s := New(dir, zap.NewNop())
+	s.Note(set("Pod", "a", "runs"))
+	s.write()
+	require.Len(t, kept(t, dir), 1)
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "objects", next), 0o700)) // so that no file can be written there
+	s.Note(set("Pod", "a", "is deleted"))
+	s.write()
+	require.Empty(t, kept(t, dir))
+}

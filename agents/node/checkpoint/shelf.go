@@ -67,7 +67,7 @@ func (s *shelf) put(name string, c *nodev1.Change) error {
 		return nil
 	}
 	if s.total-s.sizes[name]+size > s.limit {
-		return errors.Join(fmt.Errorf("more than %d bytes", s.limit), s.remove(name)) // nothing is better than something outdated
+		return fmt.Errorf("more than %d bytes", s.limit)
 	}
 	if err := os.WriteFile(filepath.Join(s.dir, next), data, 0o600); err != nil {
 		return fmt.Errorf("write: %w", err)
