@@ -57,9 +57,7 @@ func (r *Runtime) readFile(ctx context.Context, id, file string) ([]byte, error)
 		header, err := archive.Next()
 		if err == nil && header.Typeflag == tar.TypeSymlink {
 			_ = res.Content.Close()
-			if file = header.Linkname; !path.IsAbs(file) {
-				file = path.Join(path.Dir(file), header.Linkname)
-			}
+			file = target(file, header.Linkname)
 			continue
 		}
 		var content []byte
@@ -70,4 +68,12 @@ func (r *Runtime) readFile(ctx context.Context, id, file string) ([]byte, error)
 		return content, err
 	}
 	return nil, errors.New("too many links")
+}
+
+// target is where a link at a path leads.
+func target(at, link string) string {
+	if path.IsAbs(link) {
+		return link
+	}
+	return path.Join(path.Dir(at), link)
 }
