@@ -220,8 +220,9 @@ func (x *exchange) judge(ended bool) (done bool, err error) {
 	defer res.Body.Close()
 	n, err := io.CopyN(io.Discard, res.Body, maxBody)
 	complete := n == maxBody || err == io.EOF && (ended || res.ContentLength >= 0 || len(res.TransferEncoding) > 0)
+	cut := err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) // and not malformed
 	switch {
-	case !complete && !ended:
+	case !complete && cut && !ended:
 		return false, nil
 	case !complete:
 		return true, err

@@ -41,6 +41,15 @@ func TestHTTP(t *testing.T) {
 		w.Header().Set("Content-Length", "10")
 		_, _ = io.WriteString(w, "short")
 	})
+	handler.HandleFunc("/nonsense", func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n")
+		<-block
+	})
 	handler.HandleFunc("/closes", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	m := start(t)
 	plainServer, secure := httptest.NewServer(handler), httptest.NewTLSServer(handler)
@@ -50,7 +59,7 @@ func TestHTTP(t *testing.T) {
 	for path, want := range map[string]string{
 		"/ok?q=1": "", "ok?q=1": "", "/down": "HTTP probe failed with statuscode: 503", "/moved": "HTTP probe failed with statuscode: 503",
 		"/away": "Liveness probe warning: Probe terminated redirects, Response body: ", "/large": "", "/hangs": "context deadline exceeded", "/nowhere": "HTTP probe failed with statuscode: 404",
-		"/slowly": "", "/cut": "unexpected EOF", "/closes": "EOF",
+		"/slowly": "", "/cut": "unexpected EOF", "/closes": "EOF", "/nonsense": "invalid byte in chunk length",
 	} {
 		for scheme, server := range map[corev1.URIScheme]*httptest.Server{corev1.URISchemeHTTP: plainServer, corev1.URISchemeHTTPS: secure} {
 			t.Run(string(scheme)+path, func(t *testing.T) {
