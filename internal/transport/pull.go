@@ -35,7 +35,8 @@ const leastMessage = 512
 // Append implements h2.Source.
 func (p *pulledCall) Append(b []byte, n int) ([]byte, h2.State) {
 	if n == 0 {
-		if p.call.ctx.Err() != nil {
+		if err := p.call.ctx.Err(); err != nil {
+			p.err = err
 			return b, h2.Done // for a client that takes nothing it is over, too
 		}
 		return b, h2.Waiting

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"karve.dev/karve/internal/h2"
 	"karve.dev/karve/internal/identity"
 )
 
@@ -242,4 +244,14 @@ func TestWhatASourceSaysArrivesWhole(t *testing.T) {
 	}
 	require.Equal(t, codes.ResourceExhausted, status.Code(stream.RecvMsg(&bytesValue{})))
 	require.Eventually(t, s.told.closed.Load, 10*time.Second, time.Millisecond)
+}
+
+// TestWhatIsCutOffIsNotTakenForComplete: a client that takes nothing until its time is over is not told that this was all.
+func TestWhatIsCutOffIsNotTakenForComplete(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 0)
+	defer cancel()
+	p := &pulledCall{call: &wireCall{ctx: ctx}, source: &told{most: 1}}
+	_, state := p.Append(nil, 0)
+	require.Equal(t, h2.Done, state)
+	require.Equal(t, []string{strconv.Itoa(int(codes.DeadlineExceeded))}, p.Trailer()["grpc-status"])
 }
