@@ -133,6 +133,9 @@ func (p *Problem) try(n *snapshot.Node) (*Candidate, string) {
 			c.Victims = append(c.Victims, pod)
 		}
 	}
+	if len(c.Victims) == 0 {
+		return nil, noVictims // what it lacked has come meanwhile: a volume, say
+	}
 	slices.SortFunc(c.Victims, moreImportant)
 	return c, ""
 }

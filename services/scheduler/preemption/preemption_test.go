@@ -114,3 +114,21 @@ func TestVictims(t *testing.T) {
 		})
 	}
 }
+
+// TestNobodyGoesWhereThePodFitsByNow: volumes come and claims are bound between a decision and the search for victims.
+func TestNobodyGoesWhereThePodFitsByNow(t *testing.T) {
+	snap := snapshot.New()
+	for _, n := range []string{"n1", "n2"} {
+		snap.SetNode(node(n))
+		snap.Place(snapshot.NewPod(pod(n, "4", 0, 0)), n)
+	}
+	p := snapshot.NewPod(pod("new", "2", 100, 0))
+	d := framework.Decide(plugin.Default(), snap, p, 0)
+	require.Nil(t, d.Node)
+	for _, n := range []string{"n1", "n2"} {
+		snap.Place(snapshot.NewPod(pod(n, "1", 0, 0)), n)
+	}
+	got, why := preemption.Solve(preemption.Problem{Plugins: plugin.Default(), Snapshot: snap, Pod: p, Decision: d})
+	require.Nil(t, got)
+	require.Equal(t, "preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod.", why)
+}
