@@ -74,9 +74,9 @@ func (r *Controller) reconcile(ctx context.Context, _ informer.Key) (time.Durati
 		err = r.client.Delete(ctx, have.DeepCopy(), client.DeleteOptions{UID: have.UID})
 	case have == nil:
 		err = r.client.Create(ctx, want)
-	case !equality.Semantic.DeepEqual(have.Endpoints, want.Endpoints):
+	case !equality.Semantic.DeepEqual(have.Endpoints, want.Endpoints) || !equality.Semantic.DeepEqual(have.Ports, want.Ports):
 		next := have.DeepCopy()
-		next.Endpoints = want.Endpoints
+		next.Endpoints, next.Ports = want.Endpoints, want.Ports
 		err = r.client.Update(ctx, next)
 	}
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
