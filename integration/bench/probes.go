@@ -95,7 +95,9 @@ func watchAgent(ctx context.Context, pid, pods int, t *table) error {
 	}
 	t.add(what+"memory", mib(samples[1].rss), "60 MiB")
 	t.add(what+"what of it is not its program's file", mib(own), "")
-	t.add(what+"CPU", fmt.Sprintf("%.2f %% of a core", 100*(samples[1].cpu-samples[0].cpu).Seconds()/took), "3 %")
+	percent := func(d time.Duration) float64 { return 100 * d.Seconds() / took }
+	t.add(what+"CPU", fmt.Sprintf("%.2f %% of a core", percent(samples[1].cpu-samples[0].cpu)), "3 %")
+	t.add(what+"what of it is the kernel's", fmt.Sprintf("%.2f %%", percent(samples[1].kernel-samples[0].kernel)), "")
 	return nil
 }
 

@@ -19,9 +19,10 @@ const ticksPerSecond = 100
 
 // sample is what a process has used so far.
 type sample struct {
-	at  time.Time
-	cpu time.Duration
-	rss int64 // bytes
+	at     time.Time
+	cpu    time.Duration
+	kernel time.Duration // of cpu
+	rss    int64         // bytes
 }
 
 func read(pid int) (sample, error) {
@@ -38,7 +39,10 @@ func read(pid int) (sample, error) {
 			return sample{}, fmt.Errorf("read /proc/%d/stat: %w", pid, err)
 		}
 	}
-	return sample{time.Now(), time.Duration(user+system) * time.Second / ticksPerSecond, pages * int64(os.Getpagesize())}, nil
+	return sample{
+		at: time.Now(), cpu: time.Duration(user+system) * time.Second / ticksPerSecond, kernel: time.Duration(system) * time.Second / ticksPerSecond,
+		rss: pages * int64(os.Getpagesize()),
+	}, nil
 }
 
 // inUse is what the daemon's heap and stacks hold after a collection of garbage.
