@@ -1,7 +1,10 @@
 package integration
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -32,6 +35,8 @@ func TestEveryPartAsItsOwnProcess(t *testing.T) {
 	require.Len(t, before, 3)
 	serviceTakesTurns(t, p.Cluster, before)
 
+	streamsCross(t, p.Cluster)
+
 	replicas := []string{"4", "5"}
 	for i, part := range cluster.Parts {
 		p.Kill(part)
@@ -53,4 +58,13 @@ func TestEveryPartAsItsOwnProcess(t *testing.T) {
 	for _, pod := range before {
 		require.Contains(t, after, pod, "no pod was lost or replaced")
 	}
+}
+
+// streamsCross runs a command and reads a log, from one process to the next and back.
+func streamsCross(t *testing.T, c *cluster.Cluster) {
+	input := strings.Repeat("through four processes ", 100000)
+	out, err := c.TryKubectl(input, "exec", "-i", "deployment/my-app", "--", "sh", "-c", "sha256sum; exit 3")
+	require.Error(t, err)
+	require.Equal(t, fmt.Sprintf("%x  -\ncommand terminated with exit code 3\n", sha256.Sum256([]byte(input))), out)
+	require.Contains(t, c.Kubectl("logs", "deployment/my-app"), "my-app version 1 listens")
 }

@@ -158,12 +158,12 @@ func (s *streams) pods() {
 
 // stall runs commands and follows logs that have much more to say than is read for a while.
 func (s *streams) stall(t *testing.T) {
-	const each, size = 10, 20 << 20
+	const each, size = 10, 8 << 20
 	s.c.Apply(fmt.Sprintf(strings.ReplaceAll(talker, "seq 1 50000", "seq 1 500000"), 99))
 	s.c.Kubectl("wait", "--for=condition=Ready", "pod/talker-99", "--timeout=60s")
 	s.c.Kubectl("exec", "talker-99", "--", "sh", "-c", ": > /tmp/go")
 	s.c.Kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/talker-99", "--timeout=60s")
-	begun := resident(t, s.c.PID())
+	begun := s.heap()
 	release := make(chan struct{})
 	g, ctx := errgroup.WithContext(t.Context())
 	var slow []*slowReader
@@ -190,8 +190,8 @@ func (s *streams) stall(t *testing.T) {
 	}
 	// Whatever is read ahead is read soon.
 	most := int64(0)
-	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		most = max(most, resident(t, s.c.PID()))
+	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		most = max(most, s.heap())
 	}
 	close(release)
 	require.NoError(t, g.Wait())
@@ -234,12 +234,21 @@ func (s *streams) held() (h held) {
 	return h
 }
 
-// nothingLeft waits until the daemon holds what it held before. A few connections may be kept for later.
+// heap is what the daemon's heap holds after a collection of garbage.
+func (s *streams) heap() (n int64) {
+	_, after, _ := strings.Cut(s.c.OwnPage("/debug/pprof/heap?gc=1&debug=1"), "# HeapInuse = ")
+	_, err := fmt.Sscan(after, &n)
+	require.NoError(s.t, err)
+	return n
+}
+
+// nothingLeft waits until the daemon holds what it held before. A few connections may be kept for later, and 64 goroutines that
+// wait for the next requests.
 func (s *streams) nothingLeft(before held) {
-	const few = 8
+	const few, waiting = 8, 64
 	s.c.Eventually("the daemon has let go of everything", func() string {
-		utilnet.CloseIdleConnectionsFor(s.conns) // the server keeps some goroutines for connections
-		if now := s.held(); now.goroutines > before.goroutines+few || now.files > before.files+few {
+		utilnet.CloseIdleConnectionsFor(s.conns)
+		if now := s.held(); now.goroutines > before.goroutines+few+waiting || now.files > before.files+few {
 			return fmt.Sprintf("%+v, and before %+v\n%s", now, before, s.c.OwnPage("/debug/pprof/goroutine?debug=1"))
 		}
 		return ""

@@ -33,7 +33,7 @@ func (g *Gateway) serveStream(w *response, r *http.Request, t *route.Target, ser
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(g.drained, cancel)()
-	req := &stream.Request{Context: ctx, Writer: w, HTTP: r, Query: q, Namespace: t.Namespace, Pod: t.Name}
+	req := &stream.Request{Context: ctx, Writer: w, HTTP: r, Query: q, Namespace: t.Namespace, Pod: t.Name, Stopping: g.drained}
 	if err := serve(g.streams, req); err != nil {
 		g.fail(w, r, err)
 	}

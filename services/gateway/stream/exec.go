@@ -41,7 +41,7 @@ func (s *Server) remoteCommand(r *Request, attach bool) error {
 		return err
 	}
 	defer o.cancel()
-	r.bind(lastWord)
+	s.bind(r, lastWord)
 	switch {
 	case wsstream.IsWebSocketRequest(r.HTTP):
 		s.serveWebSocket(r, o, opts)

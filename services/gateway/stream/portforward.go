@@ -25,7 +25,7 @@ func (s *Server) PortForward(r *Request) error {
 	if err := r.upgradable(); err != nil {
 		return err
 	}
-	r.bind(0)
+	s.bind(r, 0)
 	f := &forwarder{server: s, request: r}
 	switch {
 	case wsstream.IsWebSocketRequestWithTunnelingProtocol(r.HTTP):

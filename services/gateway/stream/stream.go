@@ -3,9 +3,7 @@
 package stream
 
 import (
-	"bufio"
 	"context"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -58,31 +56,12 @@ type Request struct {
 	HTTP           *http.Request
 	Query          url.Values
 	Namespace, Pod string
+	// Stopping ends when the server does: then nobody is waited for.
+	Stopping context.Context
 }
 
 func (r *Request) pod() *agentv1.PodRef {
 	return &agentv1.PodRef{Namespace: r.Namespace, Name: r.Pod, Container: r.Query.Get("container")}
-}
-
-// bind makes the connection, once it has left HTTP, end with the request's context: the libraries below know no contexts.
-// The grace lets a last word reach the client.
-func (r *Request) bind(grace time.Duration) {
-	r.Writer = &bound{ResponseWriter: r.Writer, ctx: r.Context, grace: grace}
-}
-
-type bound struct {
-	http.ResponseWriter
-	ctx   context.Context
-	grace time.Duration
-}
-
-// Hijack implements http.Hijacker.
-func (b *bound) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := b.ResponseWriter.(http.Hijacker).Hijack()
-	if err == nil {
-		context.AfterFunc(b.ctx, func() { time.AfterFunc(b.grace, func() { _ = conn.Close() }) })
-	}
-	return conn, rw, err
 }
 
 // is reads a boolean parameter.
