@@ -41,6 +41,7 @@ func newEngine(t testing.TB, flags ...string) *engine {
 			continue // a killed engine leaves its folder mounted
 		}
 		require.NoError(t, os.RemoveAll(dir))
+		_ = exec.Command("find", "/sys/fs/cgroup", "-depth", "-type", "d", "-path", "*"+e.group()+"*", "-exec", "rmdir", "{}", "+").Run() // those of containers too
 	})
 	e.start()
 	return e

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -53,11 +54,13 @@ func TestAgentAndEngineAreKilled(t *testing.T) {
 	}
 	w.kill() // what the engine has left behind is looked for at a start, and now and then
 	w.restart()
-	why := ""
+	why := "the engine does not answer"
 	require.Eventually(t, func() bool {
-		if why = w.unsettled(wanted); why == "" {
-			why = w.leftovers(e, len(wanted))
+		now := w.unsettled(wanted)
+		if now == "" {
+			now = w.leftovers(e, len(wanted))
 		}
+		why = now
 		return why == ""
 	}, time.Minute, 100*time.Millisecond, "%s", &lazy{&why})
 	w.answersAtItsOwnAddress(wanted)
@@ -133,7 +136,8 @@ func (w *world) leftovers(e *engine, pods int) string {
 	require.NoError(w.t, err)
 	n, wired, processes := strings.Count(string(mounts), " "+w.dataDir), w.interfaces(), len(e.processes())
 	if len(folders) != pods || n != pods || wired != pods || processes != 2*pods {
-		return fmt.Sprintf("%d pods have %d folders, %d mounts, %d interfaces and %d processes", pods, len(folders), n, wired, processes)
+		return fmt.Sprintf("%d pods have %d folders, %d mounts, %d interfaces and %d processes: %s",
+			pods, len(folders), n, wired, processes, strings.Join(w.strangers(e), ", "))
 	}
 	v1, _ := filepath.Glob("/sys/fs/cgroup/pids" + e.group() + "/*")
 	v2, _ := filepath.Glob("/sys/fs/cgroup" + e.group() + "/*")
@@ -141,6 +145,21 @@ func (w *world) leftovers(e *engine, pods int) string {
 		return fmt.Sprintf("%d pods have %d control groups", pods, dirs)
 	}
 	return ""
+}
+
+// strangers are the processes in the engine's control group that are in no container that it knows.
+func (w *world) strangers(e *engine) (out []string) {
+	all, err := w.rt.List(context.Background(), runtime.Owner{Cluster: w.cluster, Node: nodeName})
+	require.NoError(w.t, err)
+	for _, pid := range e.processes() {
+		group, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if !slices.ContainsFunc(all, func(c runtime.Container) bool { return strings.Contains(string(group), c.ID) }) {
+			first, _, _ := strings.Cut(string(group), "\n")
+			out = append(out, fmt.Sprintf("%d %q in %s", pid, command, first))
+		}
+	}
+	return out
 }
 
 func onlyDirs(paths []string) (n int) {

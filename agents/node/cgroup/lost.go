@@ -3,14 +3,25 @@ package cgroup
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
 
-// RemoveLost removes the groups beside this one that were made for a container, are older than age, and of which lost says
-// that their container, by its ID, is no more. The kernel lets go only of groups that nobody is in; the age is for those that
-// somebody is just about to enter.
-func (g Group) RemoveLost(age time.Duration, lost func(id string) bool) {
+// Lost says which groups RemoveLost is to remove.
+type Lost struct {
+	// Age is how old they are at least: somebody may be just about to enter a younger one.
+	Age time.Duration
+	// Gone says of a container, by its ID, that it is no more.
+	Gone func(id string) bool
+	// Waiting says of a process that it only waits to become a container's; End ends such a process.
+	Waiting func(pid int) bool
+	End     func(pid int)
+}
+
+// RemoveLost removes groups beside this one that were made for a container which is gone. The kernel lets go only of groups
+// that nobody is in.
+func (g Group) RemoveLost(l Lost) {
 	known := map[string]bool{}
 	for _, dir := range g.dirs {
 		parent := filepath.Dir(dir)
@@ -21,14 +32,21 @@ func (g Group) RemoveLost(age time.Duration, lost func(id string) bool) {
 		for _, e := range entries {
 			id, ok := containerOf(e.Name())
 			path := filepath.Join(parent, e.Name())
-			if !ok || !e.IsDir() || path == dir || !isOld(path, age) || !isEmpty(path) {
+			if !ok || !e.IsDir() || path == dir || !isOld(path, l.Age) {
+				continue
+			}
+			inside := processes(path)
+			if slices.ContainsFunc(inside, func(pid int) bool { return !l.Waiting(pid) }) {
 				continue
 			}
 			if _, asked := known[id]; !asked {
-				known[id] = lost(id)
+				known[id] = l.Gone(id)
 			}
 			if known[id] {
-				_ = os.Remove(path) // or it is not empty after all
+				for _, pid := range inside {
+					l.End(pid)
+				}
+				_ = os.Remove(path) // or somebody is in it after all
 			}
 		}
 	}
@@ -43,9 +61,4 @@ func containerOf(name string) (id string, ok bool) {
 func isOld(dir string, age time.Duration) bool {
 	info, err := os.Stat(dir)
 	return err == nil && time.Since(info.ModTime()) > age
-}
-
-func isEmpty(dir string) bool {
-	text, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-	return err == nil && len(text) == 0
 }

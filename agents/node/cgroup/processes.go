@@ -13,6 +13,10 @@ func (g Group) Processes() []int {
 	if !v2 {
 		dir = g.dirs["memory"]
 	}
+	return processes(dir)
+}
+
+func processes(dir string) []int {
 	text, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 	if err != nil {
 		return nil

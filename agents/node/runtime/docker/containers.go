@@ -111,6 +111,7 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 	defer cancel()
 	before, err := r.Inspect(ctx, id)
 	if errors.Is(err, runtime.ErrNotFound) {
+		endLost(id) // the engine may have removed it after it was killed in the middle of that
 		return nil
 	}
 	if err == nil && before.State != runtime.Running && before.StartedAt.IsZero() {

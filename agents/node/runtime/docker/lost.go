@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,7 +31,8 @@ func endLost(container string) {
 }
 
 // removeLostGroups removes the control groups of containers that the engine no longer knows: one that is killed while it
-// removes a container leaves them. A container that runs shows where such groups are.
+// starts or removes a container leaves them, and with them processes that wait for the word to begin. A container that runs
+// shows where such groups are.
 func (r *Runtime) removeLostGroups(ctx context.Context, containers []runtime.Container) {
 	i := slices.IndexFunc(containers, func(c runtime.Container) bool { return c.State == runtime.Running && belongs(c.PID, c.ID) })
 	if i < 0 {
@@ -44,13 +46,25 @@ func (r *Runtime) removeLostGroups(ctx context.Context, containers []runtime.Con
 	if err != nil {
 		return // it has just ended; there is another time
 	}
-	group.RemoveLost(r.lostAfter, func(id string) bool {
-		_, err := r.Inspect(ctx, id)
-		return errors.Is(err, runtime.ErrNotFound)
+	group.RemoveLost(cgroup.Lost{
+		Age: r.lostAfter, Waiting: isBeginning, End: func(pid int) { killIf(pid, func() bool { return isBeginning(pid) }) },
+		Gone: func(id string) bool {
+			_, err := r.Inspect(ctx, id)
+			return errors.Is(err, runtime.ErrNotFound)
+		},
 	})
 }
 
-// killIf kills a process of which something is true. A handle makes sure that it is still the same one.
+// isBeginning tells whether a process is still what it is before a container's own program runs in it.
+func isBeginning(pid int) bool {
+	command, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	return err == nil && string(command) == "runc\x00init\x00"
+}
+
+// killWait bounds the wait for a killed process to be gone.
+const killWait = time.Second
+
+// killIf kills a process of which something is true, and waits for its end. A handle makes sure that it is still the same one.
 func killIf(pid int, is func() bool) {
 	if !is() {
 		return
@@ -60,8 +74,8 @@ func killIf(pid int, is func() bool) {
 		return // it has ended
 	}
 	defer unix.Close(handle)
-	if is() {
-		_ = unix.PidfdSendSignal(handle, unix.SIGKILL, nil, 0) // or it has just ended
+	if is() && unix.PidfdSendSignal(handle, unix.SIGKILL, nil, 0) == nil {
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(handle), Events: unix.POLLIN}}, int(killWait.Milliseconds())) // or it takes longer
 	}
 }
 
