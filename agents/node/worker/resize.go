@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -13,6 +14,9 @@ import (
 )
 
 const resizeError = "ResizeError"
+
+// roomAgain is how soon it is looked again for the room that a resize waits for: other pods end, or are given less.
+const roomAgain = 5 * time.Second
 
 // beginResize gives a running container other amounts of cpu and memory. mu must be held.
 func (w *worker) beginResize(ctx context.Context, a podstate.Action) {
@@ -75,6 +79,14 @@ func (w *worker) kickHeld() {
 	if held {
 		w.kick()
 	}
+}
+
+// roomAt is when to look again for the room that a resize waits for. mu must be held.
+func (w *worker) roomAt(now time.Time) time.Time {
+	if w.obs.Held == nil || w.obs.Held.Reason != corev1.PodReasonDeferred {
+		return time.Time{}
+	}
+	return now.Add(roomAgain)
 }
 
 // room says why a pod's requests do not fit the node beside those of the other pods; nil when they do.

@@ -219,7 +219,7 @@ func (w *worker) step(ctx context.Context, now time.Time) (wake time.Time, done 
 	w.keepVolumesFresh(ctx, now)
 	w.keepPorts(ctx, now)
 	wake = plan.Wake
-	for _, at := range []time.Time{w.refreshAt(), w.softenAt(), w.reportAt(), w.portsAt()} {
+	for _, at := range []time.Time{w.refreshAt(), w.softenAt(), w.reportAt(), w.portsAt(), w.roomAt(now)} {
 		if !at.IsZero() && (wake.IsZero() || at.Before(wake)) {
 			wake = at
 		}
