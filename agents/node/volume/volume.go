@@ -109,13 +109,20 @@ var kinds = []struct {
 	{func(v *corev1.VolumeSource) bool { return v.Image != nil }, (*Manager).image},
 }
 
-// Prepare makes all volumes of a pod, or refreshes them. Layers are the folders of its image volumes' images. The error
+// Prepare makes the volumes that a pod's containers use, or refreshes them. Layers are the folders of its image volumes' images. The error
 // joins those of all volumes that could not be made.
 func (m *Manager) Prepare(ctx context.Context, pod *corev1.Pod, facts *podfield.Facts, layers map[string][]string) (*Prepared, error) {
+	if len(pod.Spec.Volumes) == 0 {
+		return &Prepared{}, nil
+	}
 	out := &Prepared{Paths: map[string]string{}, ReadOnly: map[string]bool{}, Devices: map[string]bool{}, Servers: map[string]string{}}
+	used := Used(pod)
 	var errs []error
 	for i := range pod.Spec.Volumes {
 		spec := &pod.Spec.Volumes[i]
+		if !used[spec.Name] {
+			continue
+		}
 		if m.root == "" {
 			out.Paths[spec.Name] = "/"
 			continue
