@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,7 +30,7 @@ func (w *worker) hook(ctx context.Context, c *corev1.Container, id string, h *co
 	case h.Exec != nil:
 		code, output, err := w.pool.exec(ctx, id, h.Exec.Command)
 		if err == nil && code != 0 {
-			err = fmt.Errorf("command %q exited with %d: %s", h.Exec.Command, code, output)
+			err = errors.New(strings.TrimSuffix(fmt.Sprintf("command %q exited with %d: %s", h.Exec.Command, code, output), ": "))
 		}
 		return err
 	case h.HTTPGet != nil:

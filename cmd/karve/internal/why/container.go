@@ -188,7 +188,7 @@ func (o *one) died(t *corev1.ContainerStateTerminated) []string {
 
 func (o *one) killedByProbe() bool {
 	for _, e := range o.w.eventsOf(o.pod.UID) {
-		if e.Reason == "Killing" && strings.Contains(e.Message, o.spec.Name+" failed ") {
+		if e.Reason == "Killing" && strings.HasPrefix(e.Message, "Container "+o.spec.Name+" failed ") {
 			return o.status.State.Terminated == nil
 		}
 	}

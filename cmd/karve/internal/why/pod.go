@@ -163,12 +163,24 @@ func unsettled(c *podCase) []Finding {
 	}
 	f := Finding{Severity: Unready, Cause: "it is being started"}
 	if e := c.event("FailedCreatePodSandBox", "FailedKillPod", "FailedSync"); e.Message != "" {
-		f.Severity, f.Cause, f.Because = Broken, "its sandbox cannot be made: "+e.Message, []string{fmt.Sprintf("event %s ago, %d times", duration.HumanDuration(c.w.Now.Sub(lastSeen(&e))), max(1, e.Count))}
-		f.Do = []string{"karve status", "docker ps -a | grep " + c.pod.Name}
+		f.Severity, f.Cause = Broken, "its sandbox cannot be made: "+strings.TrimPrefix(e.Message, "Failed to create pod sandbox: ")
+		f.Because = []string{fmt.Sprintf("event %s ago, %d times", duration.HumanDuration(c.w.Now.Sub(lastSeen(&e))), max(1, e.Count))}
+		f.Do = c.sandboxRemedy(e.Message)
 	} else if e := c.event("Pulling"); e.Message != "" && c.event("Pulled").Message == "" {
 		f.Cause, f.Because = strings.ToLower(e.Message[:1])+e.Message[1:], []string{"for " + duration.HumanDuration(c.w.Now.Sub(lastSeen(&e)))}
 	}
 	return []Finding{f}
+}
+
+// sandboxRemedy is what helps when a sandbox cannot be made.
+func (c *podCase) sandboxRemedy(message string) []string {
+	if class := ptr(c.pod.Spec.RuntimeClassName); class != "" && strings.Contains(message, "no runtime for ") {
+		return []string{
+			"add that runtime to the engine of node " + c.pod.Spec.NodeName + " (/etc/docker/daemon.json, runtimes), and the pod starts by itself",
+			c.edit("or name one that it has as the handler of RuntimeClass " + class + ", or leave out runtimeClassName"),
+		}
+	}
+	return []string{"karve status", "docker ps -a | grep " + c.pod.Name}
 }
 
 // recent is how long a restart is worth mentioning.

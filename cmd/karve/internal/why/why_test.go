@@ -151,6 +151,11 @@ func TestPods(t *testing.T) {
 			world: events(event("web", "Killing", "Container app failed liveness probe, will be restarted"), event("web", "Unhealthy", "Liveness probe failed: timeout")), worst: Broken,
 			says: []string{"its liveness probe fails", "Liveness probe failed: timeout", "livenessProbe"}, hasLog: true,
 		},
+		"another's liveness": {
+			pod:   pod(crashed(corev1.ContainerStateTerminated{ExitCode: 3})),
+			world: events(event("web", "Killing", "Container myapp failed liveness probe, will be restarted")), worst: Broken,
+			says: []string{"it ended with exit code 3", "--previous"}, hasLog: true,
+		},
 		"hook": {
 			pod:   pod(crashed(corev1.ContainerStateTerminated{ExitCode: 137, Reason: "Error"}), hooked),
 			world: events(event("web", "FailedPostStartHook", "PostStartHook failed: command exited with 9: oh")), worst: Broken,
@@ -216,9 +221,9 @@ func TestPods(t *testing.T) {
 			p.Status.ContainerStatuses[0].State.Terminated.ExitCode = 127
 		}), worst: Broken, says: []string{"the shell did not find the program"}, hasLog: true},
 		"sandbox": {
-			pod:   pod(waits("ContainerCreating", "")),
-			world: events(event("web", "FailedCreatePodSandBox", "no addresses left")), worst: Broken,
-			says: []string{"its sandbox cannot be made: no addresses left"},
+			pod:   pod(waits("ContainerCreating", ""), func(p *corev1.Pod) { p.Spec.RuntimeClassName = new("gvisor") }),
+			world: events(event("web", "FailedCreatePodSandBox", `Failed to create pod sandbox: no runtime for "runsc" is configured: the engine has runc`)), worst: Broken,
+			says: []string{`cannot be made: no runtime for "runsc"`, "add that runtime to the engine of node n1", "handler of RuntimeClass gvisor"},
 		},
 		"was restarted": {pod: pod(func(p *corev1.Pod) {
 			p.Status.ContainerStatuses[0].RestartCount = 2
