@@ -23,7 +23,7 @@ func (c *Client) Scale(ctx context.Context, of schema.GroupVersionKind, namespac
 	return out, decode(res, err, out)
 }
 
-// UpdateScale writes how many replicas an object should have. The Scale's resourceVersion must be current.
+// UpdateScale writes how many replicas an object should have. A resourceVersion that the Scale has must be current.
 func (c *Client) UpdateScale(ctx context.Context, of schema.GroupVersionKind, scale *autoscalingv1.Scale) error {
 	env, err := encode(scale)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 )
 
 // worker keeps one pod. Everything that is known lies under mu; whoever learns something new puts it there and kicks
-// it, so that it decides anew in a turn. What takes time runs in operations, never in a turn.
+// it, so that it decides anew in a turn. What takes time runs in operations, and not in a turn; only the last one waits.
 type worker struct {
 	pool      *Pool
 	namespace string
