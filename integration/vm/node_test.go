@@ -60,7 +60,7 @@ func TestNode(t *testing.T) {
 				"/usr/lib/x86_64-linux-gnu/xtables": "/usr/lib/x86_64-linux-gnu/xtables",
 			},
 			Env:        []string{"KARVE_BIN=/bin"},
-			Processors: 2, MemoryMiB: 3072, Timeout: 12 * time.Minute,
+			Processors: 2, MemoryMiB: 3072, Timeout: 15 * time.Minute,
 		})
 		return
 	}
@@ -79,7 +79,7 @@ func TestNode(t *testing.T) {
 type node struct{ *cluster.Cluster }
 
 func start(t *testing.T) *node {
-	cluster.Wait = 3 * time.Minute
+	cluster.Wait = 4 * time.Minute
 	load(t)
 	loadProfile(t)
 	n := &node{cluster.Start(t, "--dataplane=ipvs", "--pod-pids-limit=300", "--eviction-hard=memory.available<300Mi")}
