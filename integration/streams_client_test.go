@@ -65,7 +65,7 @@ func (s *streams) talk(ctx context.Context, pod, verb string, i int, meet func()
 	}}
 	err := s.run(ctx, pod, verb, i, in, out, errOut, command)
 	if !bytes.Equal(out.all.Bytes(), append(bytes.Clone(first), rest...)) {
-		return fmt.Errorf("%d bytes have come back, not the %d that were sent: %w", out.all.Len(), len(first)+len(rest), err)
+		return fmt.Errorf("%d bytes have come back, not the %d that were sent: %v", out.all.Len(), len(first)+len(rest), err)
 	}
 	if errOut.String() != "end\n" {
 		return fmt.Errorf("the other output is %q", errOut.String())
@@ -110,7 +110,7 @@ func (s *streams) terminal(ctx context.Context, pod, verb string, i int, meet fu
 	err := s.execute(ctx, pod, verb, i, terminal, remotecommand.StreamOptions{Stdin: input, Stdout: out, Tty: true, TerminalSizeQueue: &sizes{{Width: 80, Height: 24}, {Width: 111, Height: 33}}})
 	_ = input.Close()
 	if got := out.all.String(); got != "hello\r\ngot hello\r\n" {
-		return fmt.Errorf("the terminal shows %q: %w", got, err)
+		return fmt.Errorf("the terminal shows %q: %v", got, err)
 	}
 	if verb == "attach" {
 		return err // tells no code
