@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -78,7 +79,7 @@ func (s *Server) session(stream execStream, run func(context.Context, *runtime.C
 	in := newInput(start)
 	go in.receive(ctx, stream, func() { cancel(nil) })
 	var watch sync.WaitGroup
-	watch.Go(func() { s.vigil(ctx, start.GetPod(), c.ID, cancel) })
+	watch.Go(func() { s.vigil(ctx, start.GetPod(), c.ID, in, cancel) })
 	code, err := run(ctx, &c, start, in.streams(stream, start))
 	in.close()
 	exit := &agentv1.ExecExit{Code: int32(code)}
@@ -100,6 +101,8 @@ type input struct {
 	stdin  *io.PipeReader
 	write  *io.PipeWriter
 	resize chan runtime.Size
+	// said counts the messages that are sent: each when it begins, and when it is done.
+	said atomic.Int64
 }
 
 func newInput(start *agentv1.ExecStart) *input {
@@ -160,6 +163,8 @@ func (in *input) streams(stream execStream, start *agentv1.ExecStart) runtime.St
 		out.Stdout = writer(func(data []byte) error {
 			sending.Lock()
 			defer sending.Unlock()
+			in.said.Add(1)
+			defer in.said.Add(1)
 			return stream.Send(&agentv1.ExecResponse{Message: &agentv1.ExecResponse_Stdout{Stdout: data}})
 		})
 	}
@@ -167,6 +172,8 @@ func (in *input) streams(stream execStream, start *agentv1.ExecStart) runtime.St
 		out.Stderr = writer(func(data []byte) error {
 			sending.Lock()
 			defer sending.Unlock()
+			in.said.Add(1)
+			defer in.said.Add(1)
 			return stream.Send(&agentv1.ExecResponse{Message: &agentv1.ExecResponse_Stderr{Stderr: data}})
 		})
 	}

@@ -30,7 +30,9 @@ type client struct {
 	grpc.ServerStream
 	ctx   context.Context
 	asked bool
-	exit  *agentv1.ExecExit
+	// stdout is whether it wants to hear it.
+	stdout bool
+	exit   *agentv1.ExecExit
 }
 
 func (c *client) Context() context.Context           { return c.ctx }
@@ -41,7 +43,7 @@ func (c *client) Recv() (*agentv1.ExecRequest, error) {
 		return nil, io.EOF
 	}
 	c.asked = true
-	start := &agentv1.ExecStart{Pod: &agentv1.PodRef{Namespace: "default", Name: "web"}, Command: []string{"sleep", "1h"}}
+	start := &agentv1.ExecStart{Pod: &agentv1.PodRef{Namespace: "default", Name: "web"}, Command: []string{"sleep", "1h"}, Stdout: c.stdout}
 	return &agentv1.ExecRequest{Message: &agentv1.ExecRequest_Start{Start: start}}, nil
 }
 
@@ -66,5 +68,33 @@ func TestCommandsEndWithTheirContainer(t *testing.T) {
 		require.Empty(t, c.exit.GetError())
 		require.Greater(t, time.Since(begun), time.Hour)
 		require.Less(t, time.Since(begun), time.Hour+10*time.Second)
+	})
+}
+
+// late is an engine that has much to tell after a container has ended.
+type late struct{ runtime.Runtime }
+
+func (late) Exec(ctx context.Context, _ string, _ runtime.ExecSpec, streams runtime.Streams) (int, error) {
+	for range 30 {
+		time.Sleep(time.Second)
+		if _, err := streams.Stdout.Write([]byte("more")); err != nil || ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+	}
+	return 3, nil
+}
+
+// What is left to say after the container has ended is said.
+func TestASessionIsHeardOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spec := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}}}
+		state := runtime.Running
+		server := New(late{}, func(string, string, string) (*Pod, bool) {
+			defer func() { state = runtime.Exited }()
+			return &Pod{Spec: spec, Containers: map[string][]runtime.Container{"app": {{ID: "first", State: state}}}}, true
+		}, nil)
+		c := &client{ctx: t.Context(), stdout: true}
+		require.NoError(t, server.Exec(c))
+		require.EqualValues(t, 3, c.exit.GetCode())
 	})
 }
