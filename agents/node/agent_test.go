@@ -3,8 +3,11 @@ package node_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -131,6 +134,8 @@ func TestAgentRestartTouchesNothing(t *testing.T) {
 	w.stop()
 	w.delete("deleted", 1)
 	w.remove("vanishes")
+	forgotten := filepath.Join(w.dataDir, "pods", "forgotten")
+	require.NoError(t, os.MkdirAll(filepath.Join(forgotten, "volumes", "v"), 0o755))
 	w.start()
 	w.wait("deleted", "gone", gone)
 	require.Eventually(t, func() bool {
@@ -143,6 +148,10 @@ func TestAgentRestartTouchesNothing(t *testing.T) {
 		}
 		return true
 	}, 20*time.Second, 50*time.Millisecond, "what is left of a pod that is gone is removed")
+	require.Eventually(t, func() bool {
+		_, err := os.Lstat(forgotten)
+		return errors.Is(err, os.ErrNotExist)
+	}, 20*time.Second, 50*time.Millisecond, "also what no container is left of")
 	w.create(pod("after", corev1.Container{}))
 	w.wait("after", "running", running)
 	after := w.wait("stays", "running", running)

@@ -13,7 +13,7 @@ import (
 	"karve.dev/karve/agents/node/runtime"
 )
 
-// endOrphans gives the containers of pods that are gone a worker that ends them, and sweeps files away.
+// endOrphans gives the containers of pods that are gone a worker that ends them, and has files swept away.
 func (p *Pool) endOrphans() {
 	if !p.synced || !p.adopted {
 		return
@@ -28,9 +28,25 @@ func (p *Pool) endOrphans() {
 	for uid := range p.late {
 		p.lookAtLate(uid)
 	}
-	if err := p.cfg.Volumes.Sweep(func(uid string) bool { return p.workers[types.UID(uid)] != nil }); err != nil {
+	if !p.sweeper.Started() {
+		p.sweeper.Start()
+		return
+	}
+	p.sweeper.Wake()
+}
+
+// sweep removes the files of pods that are gone. That takes time: what lies there may be large, or on a server that does not
+// answer.
+func (p *Pool) sweep(context.Context) time.Time {
+	known := func(uid string) bool {
+		p.lock()
+		defer p.mu.Unlock()
+		return p.workers[types.UID(uid)] != nil
+	}
+	if err := p.cfg.Volumes.Sweep(known); err != nil {
 		p.cfg.Log.Warn("sweep volumes", zap.Error(err))
 	}
+	return time.Time{}
 }
 
 // preceded tells whether a pod must wait, because something is left of an earlier one of its name: one that was deleted by

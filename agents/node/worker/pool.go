@@ -13,6 +13,7 @@ import (
 
 	"karve.dev/karve/agents/node/admit"
 	"karve.dev/karve/agents/node/runtime"
+	"karve.dev/karve/internal/turns"
 )
 
 // Pool owns the workers of a node. Its methods never block and are safe for concurrent use.
@@ -21,6 +22,7 @@ type Pool struct {
 	slots    chan struct{}
 	accounts imageAccounts
 	counts   counts
+	sweeper  turns.Task
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -40,10 +42,12 @@ func New(cfg Config) *Pool {
 	if cfg.Started == nil {
 		cfg.Started = func(time.Duration) {}
 	}
-	return &Pool{
+	p := &Pool{
 		cfg: cfg, slots: make(chan struct{}, cfg.Parallel),
 		workers: map[types.UID]*worker{}, late: map[types.UID][]string{}, found: map[types.UID][]runtime.Container{},
 	}
+	p.sweeper.Init(cfg.Turns, p.sweep)
+	return p
 }
 
 // startAll starts workers once the pool has seen what is on the engine.
