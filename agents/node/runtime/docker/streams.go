@@ -23,7 +23,9 @@ func (r *Runtime) Exec(ctx context.Context, id string, spec runtime.ExecSpec, st
 		default:
 		}
 	}
-	created, err := r.cli.ExecCreate(ctx, id, client.ExecCreateOptions{
+	creating, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	created, err := r.cli.ExecCreate(creating, id, client.ExecCreateOptions{
 		TTY: spec.TTY, ConsoleSize: size, Cmd: spec.Command,
 		AttachStdin: streams.Stdin != nil, AttachStdout: streams.Stdout != nil, AttachStderr: streams.Stderr != nil && !spec.TTY,
 	})
