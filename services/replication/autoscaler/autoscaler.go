@@ -186,8 +186,11 @@ func (t *turn) decide(ctx context.Context, scale *autoscalingv1.Scale) (wanted i
 func (t *turn) rescale(ctx context.Context, kind schema.GroupVersionKind, scale *autoscalingv1.Scale, wanted int32, why string) error {
 	before := scale.Spec.Replicas
 	scale.Spec.Replicas = wanted
-	scale.ResourceVersion = "" // whatever else has changed, the replicas are this controller's
-	if err := t.client.UpdateScale(ctx, kind, scale); err != nil {
+	err := t.client.UpdateScale(ctx, kind, scale)
+	if apierrors.IsConflict(err) {
+		return err // somebody has changed the target meanwhile, and perhaps has scaled it: it is looked at anew
+	}
+	if err != nil {
 		t.events.Event(t.scaler, corev1.EventTypeWarning, "FailedRescale", "New size: %d; reason: %s; error: %v", wanted, why, err)
 		t.condition(autoscalingv2.AbleToScale, false, verdict{"FailedUpdateScale", fmt.Sprintf("the HPA controller was unable to update the target scale: %v", err)})
 		return err
