@@ -23,6 +23,7 @@ type Pool struct {
 	accounts imageAccounts
 	counts   counts
 	sweeper  turns.Task
+	weighing sync.Mutex // held while room is found for a resize: two must not be given the same
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker

@@ -57,6 +57,8 @@ func (w *worker) weighResize() {
 	w.mu.Unlock()
 	var held *podstate.Held
 	if resizes {
+		w.pool.weighing.Lock()
+		defer w.pool.weighing.Unlock()
 		held = w.pool.room(pod)
 	}
 	w.tellResize(pod, resizes, held)
