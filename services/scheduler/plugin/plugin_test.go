@@ -182,3 +182,18 @@ func BenchmarkDecide1000Nodes(b *testing.B) {
 		})
 	}
 }
+
+// TestWhatLacksIsSaidInOrder: what is written into a pod's status must not differ from one attempt to the next.
+func TestWhatLacksIsSaidInOrder(t *testing.T) {
+	s := snapshot.New()
+	s.SetNode(node("n1"))
+	p := pod("p", func(p *corev1.Pod) {
+		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{}
+		for _, name := range []corev1.ResourceName{"x.org/a", "x.org/b", "x.org/c", "x.org/d"} {
+			p.Spec.Containers[0].Resources.Requests[name] = resource.MustParse("1")
+		}
+	})
+	for range 20 {
+		require.Equal(t, "Insufficient x.org/a", framework.Fits(plugin.Default(), s, p, s.Node("n1")).Message)
+	}
+}

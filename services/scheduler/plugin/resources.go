@@ -2,7 +2,9 @@ package plugin
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -14,6 +16,7 @@ import (
 // always fits.
 func filterResources(_ *snapshot.Snapshot, pod *snapshot.Pod) framework.NodeFilter {
 	want := &pod.Requests
+	extended := slices.Sorted(maps.Keys(want.Extended)) // so that the same is said each time
 	return func(n *snapshot.Node) *framework.Reason {
 		have, used := &n.Allocatable, &n.Requested
 		var out []*framework.Reason
@@ -31,8 +34,8 @@ func filterResources(_ *snapshot.Snapshot, pod *snapshot.Pod) framework.NodeFilt
 		lacks("cpu", want.MilliCPU, used.MilliCPU, have.MilliCPU, milli)
 		lacks("memory", want.Memory, used.Memory, have.Memory, bytes)
 		lacks("ephemeral-storage", want.Ephemeral, used.Ephemeral, have.Ephemeral, bytes)
-		for name, v := range want.Extended {
-			lacks(string(name), v, used.Extended[name], have.Extended[name], units)
+		for _, name := range extended {
+			lacks(string(name), want.Extended[name], used.Extended[name], have.Extended[name], units)
 		}
 		if len(out) == 0 {
 			return nil
