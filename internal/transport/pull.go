@@ -6,6 +6,9 @@ import (
 	"io"
 	"net/http"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"karve.dev/karve/internal/h2"
 )
 
@@ -95,7 +98,12 @@ func (p *pulledCall) message(b []byte, about int) ([]byte, error) {
 }
 
 // Trailer implements h2.Trailed.
-func (p *pulledCall) Trailer() http.Header { return p.call.trailer(p.err) }
+func (p *pulledCall) Trailer() http.Header {
+	if !p.over && p.err == nil {
+		p.err = status.Error(codes.Internal, "the stream has broken off") // its source has panicked
+	}
+	return p.call.trailer(p.err)
+}
 
 // Stop implements h2.Source.
 func (p *pulledCall) Stop() {

@@ -85,10 +85,13 @@ type told struct {
 	said    int64
 	most    int64
 	closed  atomic.Bool
+	panics  atomic.Bool
 }
 
 func (s *told) Poll() (any, bool, error) {
 	switch {
+	case s.panics.Load():
+		panic("a source of a test")
 	case s.said == s.most:
 		return nil, false, status.Error(codes.ResourceExhausted, "that is all")
 	case s.said == s.allowed.Load():
@@ -246,7 +249,8 @@ func TestWhatASourceSaysArrivesWhole(t *testing.T) {
 	require.Eventually(t, s.told.closed.Load, 10*time.Second, time.Millisecond)
 }
 
-// TestWhatIsCutOffIsNotTakenForComplete: a client that takes nothing until its time is over is not told that this was all.
+// TestWhatIsCutOffIsNotTakenForComplete: a client that takes nothing until its time is over is not told that this was all, nor
+// one whose source has panicked.
 func TestWhatIsCutOffIsNotTakenForComplete(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 0)
 	defer cancel()
@@ -254,4 +258,15 @@ func TestWhatIsCutOffIsNotTakenForComplete(t *testing.T) {
 	_, state := p.Append(nil, 0)
 	require.Equal(t, h2.Done, state)
 	require.Equal(t, []string{strconv.Itoa(int(codes.DeadlineExceeded))}, p.Trailer()["grpc-status"])
+
+	s := &say{told: &told{most: 1}}
+	conn := overTLS(t, s)
+	stream, err := conn.NewStream(context.Background(), &grpc.StreamDesc{ServerStreams: true}, "/test.Say/Tell")
+	require.NoError(t, err)
+	require.NoError(t, stream.SendMsg(&bytesValue{}))
+	_, err = stream.Header()
+	require.NoError(t, err)
+	s.told.panics.Store(true)
+	s.told.wake()
+	require.Equal(t, codes.Internal, status.Code(stream.RecvMsg(&bytesValue{})))
 }
