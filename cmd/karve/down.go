@@ -23,7 +23,9 @@ func downCommand() *cobra.Command {
 	t.flags(cmd)
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		t.guess = !purge // what is removed for good must be named
-		return t.choose(cmd)
+		err := t.choose(cmd)
+		t.guess = t.guess || t.named // where the one that is named has its data is no guess
+		return err
 	}
 	cmd.Flags().BoolVar(&purge, "purge", false, "remove the data too: everything that the cluster holds is gone")
 	return cmd

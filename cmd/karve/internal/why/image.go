@@ -2,7 +2,10 @@ package why
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // pullErrors say in plain words what registries and engines answer.
@@ -24,7 +27,7 @@ var pullErrors = []struct{ part, means string }{
 	{"not found", "the registry has no such image"},
 }
 
-// image is about images that are not there.
+// image is about images that are not there: the container's own, or those of volumes that it mounts.
 func (o *one) image(message string) Finding {
 	name, reason := o.spec.Image, o.status.State.Waiting.Reason
 	_, cut, ok := strings.Cut(message, ": ErrImagePull: ")
@@ -32,6 +35,10 @@ func (o *one) image(message string) Finding {
 		cut = message
 	}
 	f := Finding{Severity: Broken, Because: lines(cut)}
+	volume := o.volumeOf(message)
+	if volume != nil {
+		name = volume.Image.Reference
+	}
 	switch reason {
 	case "InvalidImageName":
 		f.Cause = fmt.Sprintf("InvalidImageName: %q is no name for an image", name)
@@ -48,11 +55,36 @@ func (o *one) image(message string) Finding {
 			}
 		}
 	}
-	f.Do = o.otherImage(name)
+	if volume != nil {
+		f.Cause += fmt.Sprintf(" (it is that of volume %s)", volume.Name)
+		f.Do = o.volumeImage(name)
+	} else {
+		f.Do = o.otherImage(name)
+	}
 	if strings.Contains(message, "denied") || strings.Contains(message, "unauthorized") || strings.Contains(message, "authentication") {
 		f.Do = append(f.Do, o.kubectl("create secret docker-registry login --docker-server=… --docker-username=… --docker-password=…")+"   # then name it in the pod's imagePullSecrets")
 	}
 	return f
+}
+
+// volumeOf returns the volume whose image an error names, unless it names the container's own.
+func (o *one) volumeOf(message string) *corev1.Volume {
+	if strings.Contains(message, strconv.Quote(o.spec.Image)) {
+		return nil
+	}
+	for i := range o.pod.Spec.Volumes {
+		if v := &o.pod.Spec.Volumes[i]; v.Image != nil && strings.Contains(message, strconv.Quote(v.Image.Reference)) {
+			return v
+		}
+	}
+	return nil
+}
+
+func (o *one) volumeImage(name string) []string {
+	if similar := nearImages(name, o.w.images()); len(similar) > 0 {
+		return []string{o.edit(fmt.Sprintf("did you mean %s? That is on the node's engine: correct the volume's image.reference", strings.Join(similar, " or ")))}
+	}
+	return buildHere(name)
 }
 
 func (o *one) otherImage(name string) []string {
@@ -63,6 +95,11 @@ func (o *one) otherImage(name string) []string {
 		}
 		return out
 	}
+	return buildHere(name)
+}
+
+// buildHere is what helps when an image has no registry's host in its name.
+func buildHere(name string) []string {
 	if host, _, ok := strings.Cut(name, "/"); !ok || !strings.ContainsAny(host, ".:") && host != "localhost" {
 		return []string{fmt.Sprintf("build it on this machine, and the pod starts by itself: docker build -t %s .", strings.ToLower(strings.ReplaceAll(name, " ", "-")))}
 	}

@@ -7,10 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 var noon = time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -111,6 +109,11 @@ func TestPods(t *testing.T) {
 		"image, typing": {
 			pod: pod(image("my-ap:v2"), waits("ImagePullBackOff", `Back-off pulling image "my-ap:v2": ErrImagePull: pull access denied for my-ap`)), worst: Broken,
 			says: []string{"image my-ap:v2 is not on the node's engine", "no such image, or wants a login", "pull access denied for my-ap", "did you mean my-app:v2 or my-app:latest?", "kubectl -n shop set image pod/web app=my-app:v2", "create secret docker-registry"},
+		},
+		"image of a volume": {
+			pod: pod(waits("ImagePullBackOff", `Back-off pulling image "zebra:v1": ErrImagePull: no such host`), func(p *corev1.Pod) {
+				p.Spec.Volumes = []corev1.Volume{{Name: "files", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "zebra:v1"}}}}
+			}), worst: Broken, says: []string{"image zebra:v1 is not on the node's engine", "that of volume files", "docker build -t zebra:v1 ."},
 		},
 		"image, tag": {
 			pod: pod(image("my-app:v3"), waits("ErrImageNeverPull", "…")), worst: Broken,
@@ -244,61 +247,4 @@ func TestPods(t *testing.T) {
 			require.Equal(t, c.hasLog, found[0].Log != nil)
 		})
 	}
-}
-
-func events(all ...corev1.Event) func(*World) { return func(w *World) { w.Events = all } }
-
-func withConfig(w *World) {
-	w.ConfigMaps = []corev1.ConfigMap{{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "app-config"}, Data: map[string]string{"log_level": ""}}}
-}
-
-func silent(w *World) {
-	w.Nodes[0].Status.Conditions[0] = corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionUnknown, Message: "Kubelet stopped posting node status.", LastTransitionTime: ago(time.Minute)}
-}
-
-func limited(p *corev1.Pod) {
-	p.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("20Mi")}
-}
-
-func probed(p *corev1.Pod) {
-	p.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "web", ContainerPort: 8080}}
-	p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ok", Port: intstr.FromInt32(8081)}}}
-}
-
-func initialising(p *corev1.Pod) {
-	p.Spec.InitContainers = []corev1.Container{{Name: "wait"}}
-	p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "wait", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: ago(time.Minute)}}, Started: new(true)}}
-	waits("PodInitializing", "")(p)
-}
-
-func sidecar(p *corev1.Pod) {
-	always := corev1.ContainerRestartPolicyAlways
-	probe := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"true"}}}}
-	p.Spec.InitContainers = []corev1.Container{{Name: "proxy", RestartPolicy: &always, StartupProbe: probe}}
-	p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "proxy", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: ago(time.Minute)}}}}
-	waits("PodInitializing", "")(p)
-}
-
-func claims(name string) func(*corev1.Pod) {
-	return func(p *corev1.Pod) {
-		p.Spec.Volumes = []corev1.Volume{{Name: "d", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}}}}
-	}
-}
-
-func refusedBy(message string) func(*corev1.Pod) {
-	return func(p *corev1.Pod) {
-		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: message}}
-	}
-}
-
-func deleted(before time.Duration, grace int64) func(*corev1.Pod) {
-	return func(p *corev1.Pod) {
-		ends := metav1.NewTime(noon.Add(-before).Add(time.Duration(grace) * time.Second))
-		p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &ends, &grace
-	}
-}
-
-func over(p *corev1.Pod) {
-	unreadyPod(p)
-	p.Status.ContainerStatuses[0].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}
 }
