@@ -187,7 +187,7 @@ func (p *planner) keep(c *corev1.Container, init bool) {
 		// Cut off between creation and start: it never ran, so the attempt is made again.
 		p.start(c, latest.Attempt, latest.NextDelay)
 	case restarts(p.pod, c, init, latest.ExitCode) || init && !p.inSandbox(latest):
-		wait := delay(latest)
+		wait := delay(c, latest)
 		if at := latest.FinishedAt.Add(wait); p.now.Before(at) {
 			p.wake(at)
 			p.wakeForFault(latest)
@@ -216,7 +216,7 @@ func (p *planner) supervise(c *corev1.Container, latest *runtime.Container) {
 			grace = time.Duration(*probe.TerminationGracePeriodSeconds) * time.Second
 		}
 		p.stop(latest, grace, fmt.Sprintf("Container %s failed %s probe, will be restarted", c.Name, h.Failed))
-	case latest.Hash != "" && latest.Hash != Hash(c):
+	case changed(c, latest):
 		p.stop(latest, p.grace(), fmt.Sprintf("Container %s definition changed, will be restarted", c.Name))
 	case p.obs.applied(c, latest) != Amounts(c):
 		p.resize(c, latest)

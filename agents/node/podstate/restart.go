@@ -18,8 +18,16 @@ const (
 	forgetting = 10 * time.Minute
 )
 
-// delay is how long to wait after c has ended before it is started again.
-func delay(c *runtime.Container) time.Duration {
+// delay is how long to wait after the latest attempt of c has ended before the next one. What another image did says nothing.
+func delay(c *corev1.Container, latest *runtime.Container) time.Duration {
+	if changed(c, latest) {
+		return 0
+	}
+	return backOff(latest)
+}
+
+// backOff is how long to wait after c has ended before it is started again as it was.
+func backOff(c *runtime.Container) time.Duration {
 	if !c.StartedAt.IsZero() && c.FinishedAt.Sub(c.StartedAt) >= forgetting {
 		return 0
 	}
@@ -35,6 +43,11 @@ func following(d time.Duration) time.Duration {
 func Hash(c *corev1.Container) string {
 	sum := sha256.Sum256([]byte(c.Name + "\x00" + c.Image))
 	return hex.EncodeToString(sum[:4])
+}
+
+// changed tells whether a container was made from another definition than the pod's is now.
+func changed(c *corev1.Container, made *runtime.Container) bool {
+	return made.Hash != "" && made.Hash != Hash(c)
 }
 
 func isSidecar(c *corev1.Container) bool {

@@ -226,7 +226,7 @@ func (s *describer) waitingToRestart(c *corev1.Container, latest *runtime.Contai
 		waiting.Reason, waiting.Message = t.Reason, t.Message
 	} else if reason, message := s.obs.fault(latest); reason != "" && s.now.Before(latest.FinishedAt.Add(showFault)) {
 		waiting.Reason, waiting.Message = reason, message
-	} else if wait := delay(latest); s.now.Before(latest.FinishedAt.Add(wait)) {
+	} else if wait := delay(c, latest); s.now.Before(latest.FinishedAt.Add(wait)) {
 		waiting.Reason = crashLoopBackOff
 		waiting.Message = fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)", wait, c.Name, s.pod.Name, s.pod.Namespace, s.pod.UID)
 	} else {

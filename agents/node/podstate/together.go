@@ -60,7 +60,7 @@ func (p *planner) restartAll() bool {
 	if cause == nil {
 		return false
 	}
-	if at := cause.FinishedAt.Add(delay(cause)); p.now.Before(at) {
+	if at := cause.FinishedAt.Add(backOff(cause)); p.now.Before(at) {
 		p.wake(at)
 		return true
 	}
