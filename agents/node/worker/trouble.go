@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -61,6 +62,24 @@ func (w *worker) failWith(key string, t podstate.Trouble, delay func(failures in
 func (w *worker) fine(key string) {
 	delete(w.failures, key)
 	delete(w.obs.Trouble, key)
+}
+
+// forgetOtherImages forgets what was wrong with images that the pod does not name any more: who corrects one waits for
+// nothing. mu must be held.
+func (w *worker) forgetOtherImages() {
+	for name, t := range w.obs.Trouble {
+		if t.Image != "" && !namesImage(w.pod, name, t.Image) {
+			w.fine(name)
+		}
+	}
+}
+
+// namesImage tells whether an image is a container's own or a volume's.
+func namesImage(pod *corev1.Pod, container, image string) bool {
+	c := findContainer(pod, container)
+	return c != nil && c.Image == image || slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
+		return v.Image != nil && v.Image.Reference == image
+	})
 }
 
 // Recovered tells that the engine is well again: what it has failed at is tried at once.

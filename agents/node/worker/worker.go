@@ -97,6 +97,7 @@ func (w *worker) setPod(pod *corev1.Pod) {
 	// Labels and annotations may stand in a downwardAPI volume.
 	w.stale = w.stale || !maps.Equal(w.pod.Labels, pod.Labels) || !maps.Equal(w.pod.Annotations, pod.Annotations)
 	w.pod = pod
+	w.forgetOtherImages()
 	w.obs.Gone = false
 	// Others may have written conditions that are the node's to decide, as while it was thought dead: say it again.
 	if drifted(&pod.Status, &w.obs.Previous) {
