@@ -94,6 +94,9 @@ func trim(path string) error {
 		return err
 	}
 	defer f.Close()
+	if st.Size <= maxMessage {
+		return f.Truncate(st.Size) // what was reserved behind its end
+	}
 	return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, st.Size-maxMessage)
 }
 

@@ -35,3 +35,18 @@ func TestALongMessageTakesNoDisk(t *testing.T) {
 		require.True(t, strings.HasSuffix(text, "xthe end"))
 	}
 }
+
+// TestRoomReservedForAMessageTakesNoDisk has a container reserve room behind what it has written.
+func TestRoomReservedForAMessageTakesNoDisk(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "message"))
+	require.NoError(t, err)
+	defer f.Close()
+	_, err = f.WriteString("the end")
+	require.NoError(t, err)
+	require.NoError(t, syscall.Fallocate(int(f.Fd()), 1, 0, 4<<20)) // FALLOC_FL_KEEP_SIZE
+	require.NoError(t, trim(f.Name()))
+	var st syscall.Stat_t
+	require.NoError(t, syscall.Stat(f.Name(), &st))
+	require.LessOrEqual(t, st.Blocks*512, int64(maxOnDisk))
+	require.EqualValues(t, 7, st.Size)
+}
