@@ -68,6 +68,23 @@ func containers(c *podCase) []Finding {
 	return out
 }
 
+// debugging is about containers of kubectl debug that do not start: the pod itself is well.
+func debugging(c *podCase) []Finding {
+	var out []Finding
+	for i := range c.pod.Spec.EphemeralContainers {
+		o := c.container((*corev1.Container)(&c.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon), c.pod.Status.EphemeralContainerStatuses)
+		if o == nil || o.status.State.Waiting == nil {
+			continue
+		}
+		if f, ok := o.trouble(); ok {
+			f.Severity, f.Cause = Note, "debug "+f.Cause
+			f.Do = []string{c.kubectl("debug -it %s --image=…", c.pod.Name) + "   # with another image or --profile; one that was added stays"}
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
 func (c *podCase) container(spec *corev1.Container, statuses []corev1.ContainerStatus) *one {
 	for i := range statuses {
 		if statuses[i].Name == spec.Name {

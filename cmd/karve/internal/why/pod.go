@@ -28,6 +28,7 @@ var podRules = []func(c *podCase) []Finding{
 	initContainers,
 	containers,
 	gates,
+	debugging,
 	unsettled,
 }
 

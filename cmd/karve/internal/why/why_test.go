@@ -115,6 +115,14 @@ func TestPods(t *testing.T) {
 				p.Spec.Volumes = []corev1.Volume{{Name: "files", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "zebra:v1"}}}}
 			}), worst: Broken, says: []string{"image zebra:v1 is not on the node's engine", "that of volume files", "docker build -t zebra:v1 ."},
 		},
+		"debug container": {
+			pod: pod(func(p *corev1.Pod) {
+				p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debugger", Image: "busybx"}}}
+				p.Status.EphemeralContainerStatuses = []corev1.ContainerStatus{{Name: "debugger", State: corev1.ContainerState{
+					Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: `Back-off pulling image "busybx": ErrImagePull: no such host`},
+				}}}
+			}), worst: Note, says: []string{"debug container debugger: ImagePullBackOff: image busybx is not", "kubectl -n shop debug -it web --image="},
+		},
 		"image, tag": {
 			pod: pod(image("my-app:v3"), waits("ErrImageNeverPull", "…")), worst: Broken,
 			says: []string{"imagePullPolicy Never", "set image pod/web app=my-app:v2"},
