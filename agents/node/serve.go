@@ -71,7 +71,7 @@ func (a *Agent) serve(ctx context.Context) error {
 		return a.lis.Close()
 	}
 	server := transport.NewServer(podserver.GuardUnary, podserver.Guard)
-	agentv1.RegisterPodAccessServiceServer(server, podserver.New(a.cfg.Runtime, a.find, dial))
+	agentv1.RegisterPodAccessServiceServer(server, podserver.New(a.cfg.Runtime, a.find, dial, a.healthy))
 	agentv1.RegisterFiguresServiceServer(server, &usage{rates: a.measures.rates})
 	probes := prometheus.NewRegistry()
 	if err := probes.Register(probeTotals{a.probes, a.pool}); err != nil {

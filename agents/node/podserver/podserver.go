@@ -45,14 +45,16 @@ type Dial func(ctx context.Context, sandbox *runtime.Container, addr netip.AddrP
 // Server is the node's PodAccessService. Only the API service may call it: that is where callers are authorized.
 type Server struct {
 	agentv1.UnimplementedPodAccessServiceServer
-	rt   runtime.Runtime
-	pods Pods
-	dial Dial
+	rt     runtime.Runtime
+	pods   Pods
+	dial   Dial
+	engine func() error
 }
 
-// New returns a server.
-func New(rt runtime.Runtime, pods Pods, dial Dial) *Server {
-	return &Server{rt: rt, pods: pods, dial: dial}
+// New returns a server. engine says what is wrong with the container engine: one that is ill is not asked, as it might
+// never answer.
+func New(rt runtime.Runtime, pods Pods, dial Dial, engine func() error) *Server {
+	return &Server{rt: rt, pods: pods, dial: dial, engine: engine}
 }
 
 // Guard refuses every caller but the API service.
@@ -108,6 +110,9 @@ func has(pod *corev1.Pod, name string) bool {
 
 // running returns the container that a reference means, which must run.
 func (s *Server) running(ref *agentv1.PodRef) (runtime.Container, error) {
+	if err := s.engine(); err != nil {
+		return runtime.Container{}, apierrors.NewInternalError(err)
+	}
 	pod, name, err := s.find(ref)
 	if err != nil {
 		return runtime.Container{}, err
@@ -128,6 +133,9 @@ func (s *Server) logs(req *agentv1.LogsRequest, stream grpc.ServerStreamingServe
 	reader, ok := s.rt.(runtime.LogReader)
 	if !ok {
 		return apierrors.NewMethodNotSupported(schema.GroupResource{Resource: "pods"}, "logs")
+	}
+	if err := s.engine(); err != nil {
+		return apierrors.NewInternalError(err)
 	}
 	pod, name, err := s.find(req.GetPod())
 	if err != nil {

@@ -2,6 +2,7 @@ package podserver
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync/atomic"
 	"testing"
@@ -47,6 +48,15 @@ func (c *client) Recv() (*agentv1.ExecRequest, error) {
 	return &agentv1.ExecRequest{Message: &agentv1.ExecRequest_Start{Start: start}}, nil
 }
 
+func well() error { return nil }
+
+// TestAnEngineThatIsIllIsNotAsked: whoever wants something of a container hears so at once.
+func TestAnEngineThatIsIllIsNotAsked(t *testing.T) {
+	server := New(deaf{}, nil, nil, func() error { return errors.New("container runtime is down: it has not answered for 15s") })
+	err := server.Exec(&client{ctx: t.Context()})
+	require.ErrorContains(t, err, "container runtime is down: it has not answered for 15s")
+}
+
 // A command that begins while its container ends is ended, whatever the engine says of it.
 func TestCommandsEndWithTheirContainer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -59,7 +69,7 @@ func TestCommandsEndWithTheirContainer(t *testing.T) {
 				list = append(list, runtime.Container{ID: "second", State: runtime.Running})
 			}
 			return &Pod{Spec: spec, Containers: map[string][]runtime.Container{"app": list}}, true
-		}, nil)
+		}, nil, well)
 		c := &client{ctx: t.Context()}
 		begun := time.Now()
 		time.AfterFunc(time.Hour, func() { restarted.Store(true) })
@@ -92,7 +102,7 @@ func TestASessionIsHeardOut(t *testing.T) {
 		server := New(late{}, func(string, string, string) (*Pod, bool) {
 			defer func() { state = runtime.Exited }()
 			return &Pod{Spec: spec, Containers: map[string][]runtime.Container{"app": {{ID: "first", State: state}}}}, true
-		}, nil)
+		}, nil, well)
 		c := &client{ctx: t.Context(), stdout: true}
 		require.NoError(t, server.Exec(c))
 		require.EqualValues(t, 3, c.exit.GetCode())
