@@ -3,6 +3,7 @@ package logfile
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -90,7 +91,14 @@ func closeAll(files []*os.File) {
 // skipTo leaves the last lines to be read.
 func (r *reader) skipTo(tail int64) error {
 	for i := len(r.files) - 1; i >= 0; i-- {
-		from, found, err := lastLines(r.files[i], tail)
+		end, err := size(r.files[i])
+		if err != nil {
+			return err
+		}
+		if i == len(r.files)-1 && r.end >= 0 {
+			end = r.end
+		}
+		from, found, err := lastLines(r.files[i], end, tail)
 		if err != nil {
 			return err
 		}
@@ -107,12 +115,16 @@ func (r *reader) skipTo(tail int64) error {
 	return nil
 }
 
-// lastLines returns where the last lines of a file begin and how many there are, if it has less.
-func lastLines(f *os.File, want int64) (from, found int64, err error) {
-	end, err := f.Seek(0, io.SeekEnd)
+func size(f *os.File) (int64, error) {
+	info, err := f.Stat()
 	if err != nil {
-		return 0, 0, err
+		return 0, fmt.Errorf("read the log: %w", err)
 	}
+	return info.Size(), nil
+}
+
+// lastLines returns where the last lines before the end of a file begin and how many there are, if it has less.
+func lastLines(f *os.File, end, want int64) (from, found int64, err error) {
 	found = -1 // the last line's end is no line's beginning
 	block := make([]byte, 32<<10)
 	for end > 0 {

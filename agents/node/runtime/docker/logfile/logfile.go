@@ -36,17 +36,22 @@ func Copy(ctx context.Context, path string, opts runtime.LogOptions, ended <-cha
 	if opts.Tail < 0 {
 		files = since(files, opts.Since)
 	}
-	r := &reader{path: path, files: files, lines: newLines(opts, stdout, stderr), buf: make([]byte, 32<<10)}
+	r := &reader{path: path, files: files, lines: newLines(opts, stdout, stderr), buf: make([]byte, 32<<10), end: -1}
 	defer r.close()
+	if !opts.Follow {
+		if r.end, err = size(files[len(files)-1]); err != nil {
+			return err
+		}
+	}
 	if opts.Tail >= 0 {
 		if err := r.skipTo(opts.Tail); err != nil {
 			return err
 		}
 	}
-	if !opts.Follow {
-		return r.rest(ctx)
+	if opts.Follow {
+		return r.follow(ctx, ended)
 	}
-	return r.follow(ctx, ended)
+	return r.rest(ctx)
 }
 
 // reader reads the files of one log, the oldest first.
@@ -57,6 +62,9 @@ type reader struct {
 	buf   []byte
 	// kept is how much of buf is the beginning of a line.
 	kept int
+	// end is where the newest file ended at first, for who does not follow it: what grows faster than it is read would have no
+	// end otherwise. Negative: no matter where.
+	end int64
 }
 
 func (r *reader) close() {
@@ -138,7 +146,11 @@ func (r *reader) drain(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, err := r.files[0].Read(r.buf[r.kept:])
+		room, err := r.room()
+		if err != nil || len(room) == 0 {
+			return err
+		}
+		n, err := r.files[0].Read(room)
 		if n == 0 && (err == nil || errors.Is(err, io.EOF)) {
 			return nil
 		}
@@ -153,6 +165,19 @@ func (r *reader) drain(ctx context.Context) error {
 			r.buf = append(r.buf, make([]byte, len(r.buf))...) // a line is as long as the engine makes it: some 100 kB
 		}
 	}
+}
+
+// room is what may be read into next.
+func (r *reader) room() ([]byte, error) {
+	room := r.buf[r.kept:]
+	if r.end < 0 || len(r.files) > 1 {
+		return room, nil
+	}
+	at, err := r.files[0].Seek(0, io.SeekCurrent)
+	if err != nil {
+		return nil, fmt.Errorf("read the log: %w", err)
+	}
+	return room[:max(0, min(int64(len(room)), r.end-at))], nil
 }
 
 func isClosed(c <-chan struct{}) bool {

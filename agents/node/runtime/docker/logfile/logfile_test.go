@@ -147,3 +147,33 @@ func TestWhoStopsToFollowIsLetGo(t *testing.T) {
 	err := logfile.Copy(ctx, d.path, runtime.LogOptions{Tail: 0, Follow: true}, make(chan struct{}), io.Discard, io.Discard)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
+
+// growing writes another line whenever it has been told one.
+type growing struct {
+	d    *driver
+	told bytes.Buffer
+}
+
+func (g *growing) Write(p []byte) (int, error) {
+	for range bytes.Count(p, []byte("\n")) {
+		g.d.write("stdout", "and another\n")
+	}
+	return g.told.Write(p)
+}
+
+// A log that grows as fast as it is read ends where it ended at first.
+func TestALogThatIsNotFollowedEnds(t *testing.T) {
+	for _, tail := range []int64{-1, 2} {
+		d := newDriver(t, 3)
+		for i := range 5 {
+			d.write("stdout", fmt.Sprintf("line %d\n", i))
+		}
+		out := &growing{d: d}
+		require.NoError(t, logfile.Copy(t.Context(), d.path, runtime.LogOptions{Tail: tail}, nil, out, nil))
+		want := "line 3\nline 4\n"
+		if tail < 0 {
+			want = "line 0\nline 1\nline 2\n" + want
+		}
+		require.Equal(t, want, out.told.String())
+	}
+}
