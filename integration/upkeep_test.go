@@ -37,7 +37,7 @@ func TestShortage(t *testing.T) {
 	c.Kubectl("run", "careless", "--image=my-app:latest", "--image-pull-policy=IfNotPresent")
 	c.Eventually("an ordinary pod is not placed there", func() string {
 		out := c.Kubectl("get", "pod", "careless", "-o", "jsonpath={.status.conditions[?(@.type=='PodScheduled')].message}")
-		if !strings.Contains(out, "node.kubernetes.io/memory-pressure") {
+		if !strings.Contains(out, "1 node(s) had untolerated taint(s)") {
 			return out
 		}
 		return ""
