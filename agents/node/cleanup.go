@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"karve.dev/karve/agents/node/checkpoint"
+	"karve.dev/karve/agents/node/loglink"
 	"karve.dev/karve/agents/node/network"
 	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/agents/node/volume"
@@ -31,6 +32,7 @@ func Cleanup(ctx context.Context, rt runtime.Runtime, cluster, node, dataDir str
 		errs = append(errs, network.Cleanup(ctx, cluster, node))
 	}
 	errs = append(errs, volume.New(podsDir(dataDir), nil, nil, nil).Sweep(func(string) bool { return false }))
+	loglink.Usual.Sweep()
 	errs = append(errs, checkpoint.Remove(checkpointDir(dataDir)))
 	errs = append(errs, volume.NewFolders(volumesDir(dataDir)).Release())
 	if err := errors.Join(errs...); err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"karve.dev/karve/agents/node/eviction"
 	"karve.dev/karve/agents/node/image"
+	"karve.dev/karve/agents/node/loglink"
 	"karve.dev/karve/agents/node/machine"
 	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/agents/node/shutdown"
@@ -75,6 +76,8 @@ type Config struct {
 	// MaxProcesses bounds the processes and threads of each container, so that one that forks without end leaves the machine
 	// to others; by default 4096, or a quarter of what the machine can have if that is less. Negative: no bound.
 	MaxProcesses int64
+	// Logs is the folder in which containers' logs are linked to ("/var/log"); empty: nowhere.
+	Logs loglink.Dir
 	// UnsafeSysctls are the kernel parameters that pods may set besides the safe ones; a "*" at the end stands for the rest.
 	UnsafeSysctls []string
 	// PulseEvery is how often the engine is asked whether it lives, and how long it may take to answer; 15 seconds by

@@ -47,12 +47,17 @@ func volumesTest(t *testing.T, w *world) {
 	p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{mount("cm", "/cm"), mount("secret", "/secret"), mount("memory", "/memory"), mount("projected", "/projected"), host0}
 	created := w.create(p)
 	require.Regexp(t, `^12certhost\S+\.token-of-default-for-volumesvolumes1$`, w.output("volumes"))
+	mounted := func() string {
+		mounts, err := os.ReadFile("/proc/self/mountinfo")
+		require.NoError(t, err)
+		return string(mounts)
+	}
+	require.Eventually(t, func() bool { return !strings.Contains(mounted(), string(created.UID)) }, 10*time.Second, 20*time.Millisecond,
+		"a pod that has ended holds no memory")
 	w.delete("volumes", 1)
 	w.wait("volumes", "gone", gone)
 	require.NoDirExists(t, filepath.Join(w.dataDir, "pods", string(created.UID)))
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	require.NoError(t, err)
-	require.NotContains(t, string(mounts), string(created.UID), "nothing stays mounted")
+	require.NotContains(t, mounted(), string(created.UID), "nothing stays mounted")
 }
 
 func volumesFollow(t *testing.T, w *world) {

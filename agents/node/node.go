@@ -146,12 +146,12 @@ func (a *Agent) workerConfig(allocatable corev1.ResourceList) worker.Config {
 		Volumes: volume.New(podsDir(a.cfg.DataDir), a.objects, &control{client: a.cfg.Client, node: a.node.Current}, a.folders.folders),
 		Objects: a.objects, Reporter: a.static, Events: a.cfg.Events, Log: a.log,
 		DNS:         worker.DNS{Servers: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain},
-		Allocatable: allocatable, Node: a.node.Current, UnsafeSysctls: a.cfg.UnsafeSysctls, MaxProcesses: a.cfg.MaxProcesses, MinOOMScoreAdj: machine.MinOOMScoreAdj(), SeccompRoot: filepath.Join(a.cfg.DataDir, "seccomp"),
+		Allocatable: allocatable, Node: a.node.Current, UnsafeSysctls: a.cfg.UnsafeSysctls, Logs: a.cfg.Logs, MaxProcesses: a.cfg.MaxProcesses, MinOOMScoreAdj: machine.MinOOMScoreAdj(), SeccompRoot: filepath.Join(a.cfg.DataDir, "seccomp"),
 		AppArmor:     machine.AppArmor(),
 		RegistryAuth: cmp.Or(a.cfg.RegistryAuth, filepath.Join(a.cfg.DataDir, "config.json")),
 	}
 	if _, pretends := a.cfg.Runtime.(runtime.Simulation); pretends {
-		cfg.Volumes, cfg.AppArmor, cfg.Sleep = volume.NewPretending(), true, true
+		cfg.Volumes, cfg.AppArmor, cfg.Sleep, cfg.Logs = volume.NewPretending(), true, true, ""
 	}
 	if a.cfg.ServiceCIDR.IsValid() {
 		cfg.APIService = a.cfg.ServiceCIDR.Masked().Addr().Next().String()
@@ -173,6 +173,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.netKeeper.Start()
 	a.imageList.Start()
 	a.folders.start(&a.turns)
+	a.cfg.Logs.Sweep()
 	a.static.Read(a.pool) // before the API says which pods there are: these are not among them
 	for _, part := range []func(context.Context) error{
 		a.kept.Run, a.serve,

@@ -15,6 +15,7 @@ import (
 	"karve.dev/karve/agents/node/admit"
 	"karve.dev/karve/agents/node/eviction"
 	"karve.dev/karve/agents/node/image"
+	"karve.dev/karve/agents/node/loglink"
 	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/agents/node/runtime/docker"
 	"karve.dev/karve/agents/node/shutdown"
@@ -96,7 +97,7 @@ func (m *member) addNode(name string, s cluster.Settings, o nodeOptions) (*node.
 		Runtime: o.runtime, TLS: o.tls, Log: m.log, Events: m.recorder("kubelet", name), Labels: labels,
 		ClusterCIDRs: []netip.Prefix{s.ClusterCIDR}, ServiceCIDR: s.ServiceCIDR,
 		ClusterDNS: []string{serviceAddr(s, 10).String()}, Metrics: o.metrics,
-		Eviction: thresholds, Images: images, UnsafeSysctls: sysctls, MaxProcesses: int64(s.Upkeep.MaxProcesses), RegistryAuth: s.Upkeep.RegistryAuth,
+		Eviction: thresholds, Images: images, UnsafeSysctls: sysctls, Logs: loglink.Usual, MaxProcesses: int64(s.Upkeep.MaxProcesses), RegistryAuth: s.Upkeep.RegistryAuth,
 		Shutdown: shutdown.Config{Grace: s.Upkeep.ShutdownGrace.Duration, Critical: s.Upkeep.ShutdownGraceCritical.Duration},
 	})
 	if err != nil {

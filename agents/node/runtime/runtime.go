@@ -150,6 +150,8 @@ type Container struct {
 	Error string
 	// Message is its termination message.
 	Message string
+	// Log is the file with what it has written, where the engine keeps one.
+	Log string
 	// Removed is true when it is no longer on the engine and only the memory of it is left.
 	Removed bool
 }

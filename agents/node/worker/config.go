@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"karve.dev/karve/agents/node/image"
+	"karve.dev/karve/agents/node/loglink"
 	"karve.dev/karve/agents/node/network"
 	"karve.dev/karve/agents/node/probe"
 	"karve.dev/karve/agents/node/runtime"
@@ -100,6 +101,8 @@ type Config struct {
 	MinOOMScoreAdj int
 	// RegistryAuth is a file with logins for registries that all pods may use; empty: there is none.
 	RegistryAuth string
+	// Logs is where logs are linked to.
+	Logs loglink.Dir
 	// SeccompRoot is where Localhost seccomp profiles are read from.
 	SeccompRoot string
 }

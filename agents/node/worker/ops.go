@@ -6,6 +6,9 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+
 	"karve.dev/karve/agents/node/podstate"
 	"karve.dev/karve/agents/node/runtime"
 )
@@ -130,6 +133,35 @@ func (w *worker) keepVolumesFresh(ctx context.Context, now time.Time) {
 			w.sayFailedMount(w.pool.explain(err))
 		}
 	})
+}
+
+// releaseVolumes takes away what is mounted for a pod that has ended, though its object stays: memory that lies in its volumes
+// is the node's again, and servers are left alone. mu must be held.
+func (w *worker) releaseVolumes(ctx context.Context) {
+	const key = "volumes"
+	if _, busy := w.obs.Busy[key]; busy || w.released || w.pod.DeletionTimestamp != nil || w.obs.Gone {
+		return
+	}
+	w.released = true
+	w.launch(ctx, key, podstate.Op{}, func(context.Context) {
+		w.preparing.Lock()
+		defer w.preparing.Unlock()
+		w.mu.Lock()
+		w.prepared = nil
+		w.mu.Unlock()
+		if err := w.unmount(); err != nil {
+			w.log().Warn("volumes of a pod that has ended stay mounted", zap.Error(err))
+		}
+	})
+}
+
+// unmount takes away what is mounted for the pod.
+func (w *worker) unmount() error {
+	unfinished, err := w.pool.cfg.Volumes.Unmount(string(w.uid))
+	for _, name := range unfinished {
+		w.event("", corev1.EventTypeWarning, "FailedUnMount", "UnmountVolume.TearDown for volume %q goes on without the pod: its server does not answer, and has not got all that was written", name)
+	}
+	return err
 }
 
 // refreshAt is when a token in the volumes needs renewal. mu must be held.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 
 	"karve.dev/karve/agents/node/image"
@@ -215,6 +216,9 @@ func (s *starting) launchContainer(ctx context.Context, id string, meta *runtime
 	}
 	s.observe(running)
 	s.mu.Unlock()
+	if err := s.pool.cfg.Logs.Add(meta, id, running.Log); err != nil {
+		s.log().Warn("the log is not where collectors look", zap.Error(err))
+	}
 	s.emit(corev1.EventTypeNormal, "Started", "Container started")
 	s.kick()
 	return s.postStart(ctx, &running)

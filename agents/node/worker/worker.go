@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"karve.dev/karve/agents/node/podstate"
+	"karve.dev/karve/agents/node/runtime"
 	"karve.dev/karve/agents/node/volume"
 	"karve.dev/karve/internal/turns"
 )
@@ -56,6 +57,7 @@ type worker struct {
 
 	preparing sync.Mutex // held while volumes are made
 	prepared  *volume.Prepared
+	released  bool                // what is mounted has been taken away, as the pod has ended; under mu
 	layers    map[string][]string // of the pod's image volumes; under preparing
 }
 
@@ -216,7 +218,11 @@ func (w *worker) step(ctx context.Context, now time.Time) (wake time.Time, done 
 	w.deadlineEvent(&status)
 	w.obs.Previous = status
 	w.report(&status, now, false)
-	w.tellStopped(plan.Done || len(w.obs.Sandboxes) == 0 && (status.Phase == corev1.PodFailed || status.Phase == corev1.PodSucceeded))
+	ended := len(w.obs.Sandboxes) == 0 && (status.Phase == corev1.PodFailed || status.Phase == corev1.PodSucceeded)
+	w.tellStopped(plan.Done || ended)
+	if ended {
+		w.releaseVolumes(ctx)
+	}
 	w.keepVolumesFresh(ctx, now)
 	w.keepPorts(ctx, now)
 	wake = plan.Wake
@@ -240,14 +246,13 @@ func (w *worker) finish() bool {
 		return false
 	}
 	w.takePortsBack()
-	unfinished, err := w.pool.cfg.Volumes.Unmount(string(w.uid))
-	for _, name := range unfinished {
-		w.event("", corev1.EventTypeWarning, "FailedUnMount", "UnmountVolume.TearDown for volume %q goes on without the pod: its server does not answer, and has not got all that was written", name)
-	}
-	if err := errors.Join(err, w.pool.cfg.Volumes.Teardown(string(w.uid))); err != nil {
+	if err := errors.Join(w.unmount(), w.pool.cfg.Volumes.Teardown(string(w.uid))); err != nil {
 		w.log().Warn("remove the pod's files", zap.Error(err))
 		w.reopen()
 		return false
+	}
+	if err := w.pool.cfg.Logs.RemovePod(&runtime.Meta{Namespace: w.namespace, Pod: w.name, UID: string(w.uid)}); err != nil {
+		w.log().Warn("links to logs stay", zap.Error(err))
 	}
 	w.mu.Lock()
 	if w.address.IsValid() {

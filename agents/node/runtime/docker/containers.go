@@ -200,7 +200,7 @@ func observe(res *container.InspectResponse) runtime.Container {
 	c := runtime.Container{
 		Meta: meta, ID: res.ID, Image: res.Config.Image, ImageID: res.Image,
 		CreatedAt: parseTime(res.Created), StartedAt: parseTime(res.State.StartedAt), FinishedAt: parseTime(res.State.FinishedAt),
-		PID: res.State.Pid, ExitCode: int32(res.State.ExitCode), OOMKilled: res.State.OOMKilled, Error: res.State.Error,
+		PID: res.State.Pid, ExitCode: int32(res.State.ExitCode), OOMKilled: res.State.OOMKilled, Error: res.State.Error, Log: res.LogPath,
 	}
 	switch {
 	case res.State.Running || res.State.Paused || res.State.Restarting:
