@@ -13,6 +13,9 @@ import (
 	"karve.dev/karve/agents/node/runtime"
 )
 
+// volumesOp stands where a container's name would, for what is done to the pod's volumes.
+const volumesOp = "volumes"
+
 // begin sets an action going and returns at once. mu must be held.
 func (w *worker) begin(ctx context.Context, a podstate.Action) {
 	switch a.Verb {
@@ -119,8 +122,7 @@ func (p *Pool) slot(ctx context.Context) (release func(), err error) {
 
 // keepVolumesFresh writes volumes anew when something in them has changed or a token is due. mu must be held.
 func (w *worker) keepVolumesFresh(ctx context.Context, now time.Time) {
-	const key = "volumes"
-	if _, busy := w.obs.Busy[key]; busy || w.prepared == nil || w.pod.DeletionTimestamp != nil || w.obs.Gone {
+	if _, busy := w.obs.Busy[volumesOp]; busy || w.prepared == nil || w.pod.DeletionTimestamp != nil || w.obs.Gone {
 		return
 	}
 	at := w.refreshAt()
@@ -128,7 +130,7 @@ func (w *worker) keepVolumesFresh(ctx context.Context, now time.Time) {
 		return
 	}
 	w.stale = false
-	w.launch(ctx, key, podstate.Op{}, func(ctx context.Context) {
+	w.launch(ctx, volumesOp, podstate.Op{}, func(ctx context.Context) {
 		if err := w.prepareVolumes(ctx, true); err != nil {
 			w.sayFailedMount(w.pool.explain(err))
 		}
@@ -138,12 +140,11 @@ func (w *worker) keepVolumesFresh(ctx context.Context, now time.Time) {
 // releaseVolumes takes away what is mounted for a pod that has ended, though its object stays: memory that lies in its volumes
 // is the node's again, and servers are left alone. mu must be held.
 func (w *worker) releaseVolumes(ctx context.Context) {
-	const key = "volumes"
-	if _, busy := w.obs.Busy[key]; busy || w.released || w.pod.DeletionTimestamp != nil || w.obs.Gone {
+	if _, busy := w.obs.Busy[volumesOp]; busy || w.released || w.pod.DeletionTimestamp != nil || w.obs.Gone {
 		return
 	}
 	w.released = true
-	w.launch(ctx, key, podstate.Op{}, func(context.Context) {
+	w.launch(ctx, volumesOp, podstate.Op{}, func(context.Context) {
 		w.preparing.Lock()
 		defer w.preparing.Unlock()
 		w.mu.Lock()

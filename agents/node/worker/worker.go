@@ -219,10 +219,11 @@ func (w *worker) step(ctx context.Context, now time.Time) (wake time.Time, done 
 	w.obs.Previous = status
 	w.report(&status, now, false)
 	ended := len(w.obs.Sandboxes) == 0 && (status.Phase == corev1.PodFailed || status.Phase == corev1.PodSucceeded)
-	w.tellStopped(plan.Done || ended)
 	if ended {
 		w.releaseVolumes(ctx)
 	}
+	_, releasing := w.obs.Busy[volumesOp]
+	w.tellStopped(plan.Done || ended && !releasing)
 	w.keepVolumesFresh(ctx, now)
 	w.keepPorts(ctx, now)
 	wake = plan.Wake
