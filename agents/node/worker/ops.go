@@ -13,8 +13,8 @@ import (
 	"karve.dev/karve/agents/node/runtime"
 )
 
-// volumesOp stands where a container's name would, for what is done to the pod's volumes.
-const volumesOp = "volumes"
+// volumesOp stands where a container's name would, for what is done to the pod's volumes. No container can have it: it is upper case.
+const volumesOp = "VOLUMES"
 
 // begin sets an action going and returns at once. mu must be held.
 func (w *worker) begin(ctx context.Context, a podstate.Action) {
