@@ -54,7 +54,7 @@ func hostPorts(pod *corev1.Pod) []network.HostPort {
 
 // keepPorts publishes the ports of a running pod and takes them back when its sandbox has ended. mu must be held.
 func (w *worker) keepPorts(ctx context.Context, now time.Time) {
-	const key = "ports"
+	const key = "PORTS" // no container can be called so
 	if _, busy := w.obs.Busy[key]; busy || now.Before(w.ports.retryAt) || !w.address.IsValid() {
 		return
 	}
