@@ -14,18 +14,10 @@ func (o *Objects) RuntimeClass(name string) *runtimev1.RuntimeClass {
 
 // setClass takes a RuntimeClass. Its handler never changes, so nobody must be told.
 func (o *Objects) setClass(name types.NamespacedName, data []byte, _ Handler) error {
-	class := &runtimev1.RuntimeClass{}
-	if err := class.Unmarshal(data); err != nil {
-		return err
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.classes[name] = class
-	return nil
+	_, err := keep(o, o.classes, name, data)
+	return err
 }
 
 func (o *Objects) removeClass(name types.NamespacedName, _ Handler) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.classes, name)
+	drop(o, o.classes, name)
 }

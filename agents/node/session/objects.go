@@ -164,41 +164,51 @@ func (o *Objects) setNode(_ types.NamespacedName, data []byte, handler Handler) 
 	return nil
 }
 
-func (o *Objects) setConfigMap(name types.NamespacedName, data []byte, handler Handler) error {
-	object := &corev1.ConfigMap{}
+// keep decodes an object and puts it into one of the maps, which are made once.
+func keep[T any, P interface {
+	*T
+	Unmarshal([]byte) error
+}](o *Objects, into map[types.NamespacedName]P, name types.NamespacedName, data []byte) (P, error) {
+	object := P(new(T))
 	if err := object.Unmarshal(data); err != nil {
-		return err
+		return nil, err
 	}
 	o.mu.Lock()
-	o.configMaps[name] = object
-	o.mu.Unlock()
+	defer o.mu.Unlock()
+	into[name] = object
+	return object, nil
+}
+
+// drop takes an object out of one of the maps.
+func drop[P any](o *Objects, from map[types.NamespacedName]P, name types.NamespacedName) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(from, name)
+}
+
+func (o *Objects) setConfigMap(name types.NamespacedName, data []byte, handler Handler) error {
+	if _, err := keep(o, o.configMaps, name, data); err != nil {
+		return err
+	}
 	handler.ObjectChanged(name.Namespace)
 	return nil
 }
 
 func (o *Objects) removeConfigMap(name types.NamespacedName, handler Handler) {
-	o.mu.Lock()
-	delete(o.configMaps, name)
-	o.mu.Unlock()
+	drop(o, o.configMaps, name)
 	handler.ObjectChanged(name.Namespace)
 }
 
 func (o *Objects) setSecret(name types.NamespacedName, data []byte, handler Handler) error {
-	object := &corev1.Secret{}
-	if err := object.Unmarshal(data); err != nil {
+	if _, err := keep(o, o.secrets, name, data); err != nil {
 		return err
 	}
-	o.mu.Lock()
-	o.secrets[name] = object
-	o.mu.Unlock()
 	handler.ObjectChanged(name.Namespace)
 	return nil
 }
 
 func (o *Objects) removeSecret(name types.NamespacedName, handler Handler) {
-	o.mu.Lock()
-	delete(o.secrets, name)
-	o.mu.Unlock()
+	drop(o, o.secrets, name)
 	handler.ObjectChanged(name.Namespace)
 }
 

@@ -24,18 +24,10 @@ func (o *Objects) Services(namespace string) []*corev1.Service {
 
 // setService takes a Service. What runs is told nothing new: an environment is a container's for life.
 func (o *Objects) setService(name types.NamespacedName, data []byte, _ Handler) error {
-	service := &corev1.Service{}
-	if err := service.Unmarshal(data); err != nil {
-		return err
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.services[name] = service
-	return nil
+	_, err := keep(o, o.services, name, data)
+	return err
 }
 
 func (o *Objects) removeService(name types.NamespacedName, _ Handler) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.services, name)
+	drop(o, o.services, name)
 }

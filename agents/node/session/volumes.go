@@ -31,31 +31,22 @@ func (o *Objects) Volumes() []*corev1.PersistentVolume {
 }
 
 func (o *Objects) setClaim(name types.NamespacedName, data []byte, handler Handler) error {
-	object := &corev1.PersistentVolumeClaim{}
-	if err := object.Unmarshal(data); err != nil {
+	if _, err := keep(o, o.claims, name, data); err != nil {
 		return err
 	}
-	o.mu.Lock()
-	o.claims[name] = object
-	o.mu.Unlock()
 	handler.ClaimChanged(name.Namespace)
 	return nil
 }
 
 func (o *Objects) removeClaim(name types.NamespacedName, _ Handler) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.claims, name)
+	drop(o, o.claims, name)
 }
 
 func (o *Objects) setVolume(name types.NamespacedName, data []byte, handler Handler) error {
-	object := &corev1.PersistentVolume{}
-	if err := object.Unmarshal(data); err != nil {
+	object, err := keep(o, o.volumes, name, data)
+	if err != nil {
 		return err
 	}
-	o.mu.Lock()
-	o.volumes[name] = object
-	o.mu.Unlock()
 	if ref := object.Spec.ClaimRef; ref != nil {
 		handler.ClaimChanged(ref.Namespace)
 	}
@@ -64,7 +55,5 @@ func (o *Objects) setVolume(name types.NamespacedName, data []byte, handler Hand
 }
 
 func (o *Objects) removeVolume(name types.NamespacedName, _ Handler) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.volumes, name)
+	drop(o, o.volumes, name)
 }
